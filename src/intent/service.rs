@@ -10,7 +10,7 @@ use super::login::Login;
 use super::mode::PortMode;
 use super::origin::{IntentOrigin, WithOrigin};
 use super::service_listener::ServiceListener;
-use super::treatment::Treatment;
+use super::treatment::{RedirectCode, Treatment};
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
@@ -39,6 +39,8 @@ pub struct Route {
     pub paths: Option<WithOrigin<Vec<PathPrefix>>>,
     /// The setting that redirects plain http to https; none: plain http is served.
     pub redirect_to_https: Option<IntentOrigin>,
+    /// The status of that redirect.
+    pub redirect_code: RedirectCode,
     /// Place among the services that share a host: higher comes first.
     pub weight: i64,
     /// The hosts that are to get a certificate over ACME, whichever service has their requests:

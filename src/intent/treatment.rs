@@ -49,9 +49,10 @@ pub struct LocationRewrite {
 }
 
 /// Status of a redirect ([RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#section-15.4)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RedirectCode {
     /// 301.
+    #[default]
     MovedPermanently,
     /// 302.
     Found,

@@ -18,6 +18,7 @@ mod endpoint_labels;
 mod family;
 mod group_intents;
 mod groups;
+mod guard_text;
 mod haproxy_lines;
 mod haproxy_text;
 mod idioms;

@@ -513,7 +513,8 @@ fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
             (
                 "HAPROXY_1_HTTP_BACKEND_REVPROXY_GLUE",
                 unsupported,
-                "not supported yet: Location headers of responses stay as they are"
+                "not supported yet: Location headers of responses are rewritten as \
+                 HTTP_BACKEND_REVPROXY_PATH asks"
             ),
         ]
     );
@@ -870,9 +871,9 @@ fn an_unknown_label_is_named_with_the_nearest_known_one() {
             "it means nothing with the index of a port; write it as in HAPROXY_DEPLOYMENT_GROUP",
         ),
         (
-            "HAPROXY_HTTP_BACKEND_REVPROXY_GLUE",
+            "HAPROXY_MAP_HTTP_FRONTEND_ACL",
             "it means nothing without the index of a port; remove it: \
-             HAPROXY_0_HTTP_BACKEND_REVPROXY_GLUE is not supported yet either",
+             HAPROXY_0_MAP_HTTP_FRONTEND_ACL is not supported yet either",
         ),
     ] {
         assert_eq!(problem(key), told);

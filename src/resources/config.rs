@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::access_log::AccessLog;
 use crate::intent::path::PathRules;
 use crate::snapshot::{Kind, Version};
 
@@ -45,6 +46,8 @@ pub struct Config {
     /// ([panic
     /// threshold](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold)).
     pub panic_percent: u8,
+    /// Place of the log of requests and connections that proxies write; none: they write none.
+    pub access_log: Option<AccessLog>,
 }
 
 /// HAProxy's `maxconn` per frontend in marathon-lb's default configuration. Envoy's [own
@@ -97,6 +100,7 @@ impl Default for Config {
             connection_limit: USUAL_LIMIT,
             request_limit: USUAL_LIMIT,
             panic_percent: 0,
+            access_log: None,
         }
     }
 }

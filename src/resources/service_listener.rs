@@ -12,6 +12,7 @@ use envoy_api::envoy::extensions::filters::network::rbac::v3::Rbac;
 use envoy_api::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 use envoy_api::prost::Message as _;
 
+use super::access_log;
 use super::config::Config;
 use super::connection_manager::{self, stat_prefix};
 use super::downstream_tls::{self, Terms, http_protocols};
@@ -147,6 +148,7 @@ impl Writer {
                 )),
                 idle_timeout: Some(duration(self.tunnel_limit)),
                 max_connect_attempts: Some(CONNECT_ATTEMPTS),
+                access_log: access_log::of_connections(self.config.access_log.as_ref()),
                 ..tcp::TcpProxy::default()
             },
         )

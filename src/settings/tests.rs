@@ -9,7 +9,7 @@ use crate::intent::path::{EscapedSlashes, PathRules};
 use crate::intent::{AcmePort, IpNetwork};
 use crate::labels::Groups;
 use crate::marathon::{MarathonLogin, TokenScheme};
-use crate::resources::Underscores;
+use crate::resources::{AccessLog, Underscores};
 use crate::server::{AllowList, Security};
 use crate::state::event::Source;
 
@@ -125,6 +125,24 @@ fn a_value_may_be_written_as_people_write_it() {
         TokenScheme::Token
     );
     assert_eq!(settings.marathon.marathons.len(), 2);
+}
+
+#[test]
+fn a_log_of_requests_has_a_place_at_envoy() {
+    let place = |value: &str| meant(&format!("--access-log {value}")).resources.access_log;
+    assert_eq!(meant("").resources.access_log, None);
+    assert_eq!(place("OFF"), None);
+    assert_eq!(place("stdout"), Some(AccessLog::Stdout));
+    assert_eq!(place("Stderr"), Some(AccessLog::Stderr));
+    assert_eq!(
+        place("/var/a.log"),
+        Some(AccessLog::File("/var/a.log".into()))
+    );
+    let refused = Typed::from_flags(["--access-log".to_owned(), "a.log".to_owned()]).unwrap_err();
+    assert!(
+        refused.to_string().contains("write a path from the root"),
+        "{refused}"
+    );
 }
 
 #[test]

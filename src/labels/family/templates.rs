@@ -2,6 +2,7 @@
 
 use crate::labels::check_options;
 use crate::labels::draft::{LabelText, ServiceDraft};
+use crate::labels::guard_text;
 use crate::labels::haproxy_text::{Syntax, access_control};
 use crate::labels::idioms;
 use crate::labels::label::{Family, Label, ReadPart, Support, ValueKind};
@@ -19,9 +20,9 @@ const ROUTING: Support = Support::ForIdioms {
     instead: "routes follow the labels VHOST and PATH",
 };
 const REDIRECT: Support = Support::ForIdioms {
-    read: idioms::read_usual,
-    recognises: idioms::is_usual_redirect,
-    idioms: "marathon-lb's own text",
+    read: idioms::read_redirect,
+    recognises: idioms::is_redirect,
+    idioms: "marathon-lb's own text, also with status 302, 303, 307 or 308",
     instead: "the redirect is what REDIRECT_TO_HTTPS asks for",
 };
 const fn backend_section(instead: &'static str) -> Support {
@@ -34,7 +35,6 @@ const fn backend_section(instead: &'static str) -> Support {
         instead,
     }
 }
-const LOCATION_KEPT: Support = Support::not_yet("Location headers of responses stay as they are");
 const fn lines_of_checks(read: ReadPart) -> Support {
     Support::ForIdioms {
         read,
@@ -165,22 +165,27 @@ pub(crate) const FAMILY: Family = Family {
         ),
         section(
             "HTTP_BACKEND_REVPROXY_GLUE",
-            LOCATION_KEPT,
+            Support::ForIdioms {
+                read: idioms::read_usual,
+                recognises: idioms::is_usual_location,
+                idioms: "marathon-lb's own text",
+                instead: "Location headers of responses are rewritten as HTTP_BACKEND_REVPROXY_PATH asks",
+            },
             "the lines that `HTTP_BACKEND_REVPROXY_PATH` adds",
         ),
         section(
             "USERLIST_HEAD",
-            Support::Guard,
+            Support::Guard(guard_text::is_user_list),
             "the `userlist` section with the user of `AUTH`",
         ),
         section(
             "HTTP_BACKEND_NETWORK_ALLOWED_ACL",
-            Support::Guard,
+            Support::Guard(guard_text::is_network_list),
             "the lines that `BACKEND_NETWORK_ALLOWED_ACL` adds in http mode",
         ),
         section(
             "TCP_BACKEND_NETWORK_ALLOWED_ACL",
-            Support::Guard,
+            Support::Guard(guard_text::is_network_list),
             "the lines that `BACKEND_NETWORK_ALLOWED_ACL` adds in tcp mode",
         ),
         routing(
@@ -195,12 +200,12 @@ pub(crate) const FAMILY: Family = Family {
         ),
         routing(
             "HTTP_FRONTEND_ACL_WITH_AUTH",
-            Support::Guard,
+            Support::Guard(guard_text::is_http_rule),
             "the rule of one host with a login on the http port",
         ),
         routing(
             "HTTP_FRONTEND_ACL_WITH_AUTH_AND_PATH",
-            Support::Guard,
+            Support::Guard(guard_text::is_http_rule_with_path),
             "the rule of one host with a login and a path on the http port",
         ),
         routing(
@@ -215,7 +220,7 @@ pub(crate) const FAMILY: Family = Family {
         ),
         routing(
             "HTTP_FRONTEND_ACL_ONLY_WITH_PATH_AND_AUTH",
-            Support::Guard,
+            Support::Guard(guard_text::is_http_condition_with_path),
             "the condition for the path of several hosts with a login on the http port",
         ),
         routing(
@@ -230,12 +235,12 @@ pub(crate) const FAMILY: Family = Family {
         ),
         routing(
             "HTTP_FRONTEND_ROUTING_ONLY_WITH_AUTH",
-            Support::Guard,
+            Support::Guard(guard_text::is_http_route),
             "the `use_backend` line of several hosts with a login on the http port",
         ),
         routing(
             "HTTP_FRONTEND_ROUTING_ONLY_WITH_PATH_AND_AUTH",
-            Support::Guard,
+            Support::Guard(guard_text::is_http_route_with_path),
             "the `use_backend` line of several hosts with a path and a login on the http port",
         ),
         routing(
@@ -255,12 +260,12 @@ pub(crate) const FAMILY: Family = Family {
         ),
         routing(
             "HTTPS_FRONTEND_ACL_WITH_AUTH",
-            Support::Guard,
+            Support::Guard(guard_text::is_https_rule),
             "the rule of a host with a login on the https port",
         ),
         routing(
             "HTTPS_FRONTEND_ACL_WITH_AUTH_AND_PATH",
-            Support::Guard,
+            Support::Guard(guard_text::is_https_rule_with_path),
             "the rule of a host with a login and a path on the https port",
         ),
         section(
