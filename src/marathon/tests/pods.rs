@@ -11,7 +11,7 @@ use crate::marathon::Config;
 use crate::marathon::translate::{self, TranslateError};
 use crate::state::app::{App, CheckProtocol, Health, Networking, Protocol, Task, TaskState};
 use crate::state::event::{Event, List, ListedApp, PodsExtent, Purpose, RefreshNeeded};
-use crate::state::{State, reduce};
+use crate::state::{ContestedAddresses, State, reduce};
 
 const VERSION: &str = "2026-05-04T09:00:00.000Z";
 
@@ -325,6 +325,25 @@ fn a_lost_container_is_asked_for_later() {
     let later = RefreshNeeded::EverythingLater(Purpose::Routine);
     assert_eq!(heard(&[usual()], &lost).1, [later]);
     assert_eq!(heard(&[], &lost).1, []);
+}
+
+/// What was heard of a container proves nothing against a later answer about itself.
+#[test]
+fn a_container_does_not_displace_itself() {
+    let (before, _) = heard(&[usual()], &[said("front", "TASK_RUNNING", &[31080])]);
+    let lost = pod(|_, instance| {
+        for container in instance["containers"].as_array_mut().unwrap() {
+            container["status"] = json!("TASK_UNREACHABLE");
+        }
+    });
+    let (after, _) = reduce(before.clone(), Event::AppChanged(listed(&lost)));
+    let mut contested = ContestedAddresses::default();
+    let nothing = State::new(crate::state::Config::default());
+    contested.follow(&nothing, &before, &mut nothing.changed_apps(&before));
+    contested.follow(&before, &after, &mut before.changed_apps(&after));
+    let pod = &after.apps()["/shop/web"];
+    let served = contested.without_displaced(&after, pod);
+    assert_eq!(served.tasks().len(), pod.tasks().len());
 }
 
 /// The definition is new and the instance is not: its own definition says where its endpoints are.
