@@ -182,7 +182,7 @@ async fn a_host_goes_from_app_to_app_without_a_503(transport: Transport) {
             .update_app(old, labels)
             .await
             .unwrap();
-        served_by(&mut environment, "switch.test", "/", new).await;
+        users.have_moved_to(new).await;
         environment.marathon().delete(old).await.unwrap();
         no_cluster(&mut environment, &cluster).await;
     }

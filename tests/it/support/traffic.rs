@@ -1,5 +1,6 @@
 //! Users who must notice nothing, and waits until the edge has what Marathon has.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use http::StatusCode;
 use serde_json::Value;
 use sim::load::{Answer, Cause, Load, Pace, Probe, Report, Target};
 
-use super::polls::page_at;
+use super::polls::{page_at, until};
 use super::{Environment, LIMIT};
 
 /// Requests a second: one every 3 ms, so that a gap as short as that is seen, and little enough
@@ -46,6 +47,32 @@ impl Users {
         Self {
             load: Load::start(target, Pace::PerSecond(RATE), judge),
         }
+    }
+
+    /// Waits until many answers in a row came from one app: each of Envoy's threads has the routes
+    /// that lead to it, and not only the one that answered a probe.
+    pub(crate) async fn have_moved_to(&self, app: &str) {
+        /// More than the few that are under way.
+        const IN_A_ROW: u64 = 50;
+        let counts = || {
+            let report = self.load.report();
+            let of_app = report.answered_by.get(app).copied().unwrap_or_default();
+            (of_app, report.ok - of_app)
+        };
+        let begun = Cell::new(counts());
+        until(&format!("{IN_A_ROW} answers of {app} alone"), async || {
+            let (of_app, of_others) = counts();
+            let (before, others_before) = begun.get();
+            if of_others > others_before {
+                begun.set((of_app, of_others));
+                return Err(format!("{of_others} of others"));
+            }
+            match of_app - before {
+                IN_A_ROW.. => Ok(()),
+                few => Err(format!("{few}")),
+            }
+        })
+        .await;
     }
 
     /// Asserts that every request was answered as it should be, and that there were some; what they
