@@ -26,6 +26,7 @@ impl World {
             incarnation: 1,
             condition: Condition::Scheduled,
             decommissioned: false,
+            sentenced: false,
             agent: None,
             ports: Vec::new(),
             addresses: Vec::new(),
