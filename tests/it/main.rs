@@ -27,6 +27,8 @@ mod hostile_labels;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
+mod login_outages;
+#[cfg(test)]
 mod logins;
 #[cfg(test)]
 mod lost_proxies;
