@@ -7,6 +7,8 @@ mod transports;
 #[cfg(test)]
 mod acme;
 #[cfg(test)]
+mod blue_green;
+#[cfg(test)]
 mod canaries;
 #[cfg(test)]
 mod changes;
@@ -24,6 +26,8 @@ mod demo;
 mod golden;
 #[cfg(test)]
 mod hostile_labels;
+#[cfg(test)]
+mod label_changes;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
