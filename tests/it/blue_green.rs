@@ -57,6 +57,9 @@ async fn the_colours_of_a_group_take_turns_and_no_request_is_lost(transport: Tra
             (app.as_str(), steps.as_slice()),
             (expected, &[2, TASKS][..])
         );
+        // The old one is deleted, which takes until its tasks have ended.
+        let old = colours[round % 2];
+        environment.marathon().settled(old, 0).await.unwrap();
         let view = environment.marathon().settled(&app, 4).await.unwrap();
         assert_eq!(view.apps.len(), 1, "{:?}", view.apps);
     }
