@@ -1,5 +1,6 @@
 //! The one loop: receive what was heard, drain the queue, reduce, project, publish once.
 
+mod agent_names;
 mod config;
 mod gauges;
 mod losses;
@@ -28,7 +29,6 @@ use crate::received::Received;
 use crate::resources::departed;
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Publisher;
-use crate::state::app::AgentHost;
 use crate::state::event::{Event, RefreshNeeded, Source, TimeReading};
 use crate::state::problem_list::bounded;
 use crate::state::{State, reduce};
@@ -51,9 +51,6 @@ const BATCH: usize = 1024;
 
 /// The most stale things that are remembered one by one. More of them, and a full list is cheaper.
 const STALE_LIMIT: usize = 256;
-
-/// The most names that a log line lists.
-const NAMES_IN_A_LINE: usize = 5;
 
 /// The loop, and everything that it works on. It is the only owner of the state.
 pub struct Pipeline {
@@ -223,32 +220,6 @@ impl Pipeline {
         }
     }
 
-    /// Goes on without the addresses of agents that DNS has said nothing of so far.
-    fn stop_waiting_for_names(&mut self) {
-        self.names_wait = NamesWait::Over;
-        let hosts = self.state.unanswered_hosts();
-        if hosts.is_empty() {
-            return;
-        }
-        let some: Vec<&str> = hosts
-            .iter()
-            .take(NAMES_IN_A_LINE)
-            .map(AgentHost::as_str)
-            .collect();
-        warn!(
-            agents = hosts.len(),
-            first = some.join(","),
-            waited_seconds = self.config.agent_names_wait.as_secs_f64(),
-            "dns does not answer for the names of agents; their tasks are left out until it does"
-        );
-        let unresolved = hosts.into_iter().map(|host| Event::HostResolved {
-            host,
-            addresses: Vec::new(),
-        });
-        self.take(&mut vec![Received::now(unresolved.collect())]);
-        self.project();
-    }
-
     /// Applies what was heard, in order.
     fn take(&mut self, batch: &mut Vec<Received<Vec<Event>>>) {
         let before = self.state.clone();
@@ -365,19 +336,6 @@ impl Pipeline {
         knows_apps && sources.all(|source| certificates.is_read(*source))
     }
 
-    /// Begins the wait for the addresses of agents with the first list, and shows what is waited
-    /// for.
-    fn wait_for_names(&mut self) {
-        if self.names_wait == NamesWait::Ahead && self.state.synced() {
-            self.names_wait = NamesWait::Until(Instant::now() + self.config.agent_names_wait);
-        }
-        let awaited = match self.names_wait {
-            NamesWait::Ahead | NamesWait::Over => 0,
-            NamesWait::Until(_) => self.state.unanswered_hosts().len(),
-        };
-        self.metrics.agent_names_awaited.set(count_of(awaited));
-    }
-
     /// Says in the log what an operator should know of the step from `before`.
     fn announce(&mut self, before: &State) {
         losses::report(before, &self.state, &self.metrics);
@@ -401,7 +359,14 @@ impl Pipeline {
         let mut now = self.state.problems();
         now.extend_from_slice(self.projector.problems());
         now.extend(self.observers.problems().cloned());
-        let now = bounded(now, self.projector.unlisted());
+        for problem in &mut now {
+            self.state.name(&mut problem.subject);
+        }
+        let unlisted = self.projector.unlisted().map(|(mut subject, count)| {
+            self.state.name(&mut subject);
+            (subject, count)
+        });
+        let now = bounded(now, unlisted);
         self.problems.replace(now, &self.metrics);
     }
 }

@@ -126,10 +126,7 @@ fn listed(app: usize, host_prefix: &str) -> ListedApp {
         config_version: AppVersion(1),
         instances: 1,
         labels: labels.into_iter().collect(),
-        layout: Arc::new(Layout {
-            networking: Networking::Bridge,
-            ports: vec![port],
-        }),
+        layout: Arc::new(Layout::of_app(Networking::Bridge, vec![port])),
         health_checks: [HealthCheck::default()].into_iter().collect(),
     };
     ListedApp {

@@ -12,7 +12,7 @@ use crate::snapshot::Kind;
 use crate::state::problem::{Problem, Subject};
 
 /// Kinds of subjects that are no resources, in the order of the page.
-const SUBJECTS: [&str; 4] = ["app", "certificate", "agent", "loss"];
+const SUBJECTS: [&str; 6] = ["app", "pod", "pods", "certificate", "agent", "loss"];
 
 /// Filter of the shown problems.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -166,6 +166,8 @@ fn place_of(kind: &str) -> Option<usize> {
 fn subject_of(problem: &Problem) -> (&str, &str) {
     match &problem.subject {
         Subject::App(id) => ("app", id.as_str()),
+        Subject::Pod(id) => ("pod", id.as_str()),
+        Subject::Pods => ("pods", ""),
         Subject::Certificate(name) => ("certificate", name.as_str()),
         Subject::Agent(host) => ("agent", host.as_str()),
         Subject::Loss(kind) => ("loss", kind.as_str()),

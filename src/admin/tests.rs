@@ -18,7 +18,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::balancer_page::Balancer;
 use super::*;
+use crate::labels::ServedPort;
 use crate::net::source_status::{SourcePart, StatusCell};
 use crate::server::tests::safely;
 use crate::snapshot::cell::{Publisher, Reader, cell};
@@ -529,6 +531,52 @@ async fn proxies_are_shown_as_they_are_given() {
     assert_eq!(admin.json("/proxies?node=edge-2").await, json!([other]));
     let rejected = json!([{ "peer": "10.0.0.9", "reason": "name" }]);
     assert_eq!(admin.json("/rejected_peers").await, rejected);
+}
+
+#[tokio::test]
+async fn the_pages_of_marathon_lb_are_answered_as_text_once_something_is_published() {
+    let before = admin().await;
+    let port = ServedPort {
+        app: "/web".into(),
+        name: "web_10000".to_owned(),
+        number: 10_000,
+        is_http: true,
+        balance: "roundrobin",
+        hosts: vec!["a.test".to_owned()],
+        servers: Vec::new(),
+    };
+    let made: Arc<dyn Fn() -> MakeBalancer + Send + Sync> = Arc::new(move || {
+        let port = port.clone();
+        Box::new(move || Balancer {
+            ports: Box::new(std::iter::once(port)),
+            is_settled: true,
+            kept_bytes: 0,
+        })
+    });
+    let sources = Sources {
+        balancer: Arc::new(move || Box::pin(std::future::ready(Some(made())))),
+        ..sources(
+            cell().1,
+            None,
+            Arc::default(),
+            StatusCell::new("marathon", &[]),
+        )
+    };
+    let after = admin_of(ConnectionLimits::default(), sources).await;
+    for (page, line) in [
+        ("/haproxy?stats;csv", "web_10000,BACKEND,,"),
+        ("/_haproxy_getconfig", "frontend web_10000"),
+        ("/_haproxy_getvhostmap", "a.test web_10000"),
+        ("/_haproxy_getappmap", "/web web_10000"),
+    ] {
+        let (status, _, text) = before.ask("GET", page).await;
+        assert_eq!(status, 503, "{page}: {text}");
+        let (status, head, text) = after.ask("GET", page).await;
+        assert_eq!(status, 200, "{page}: {text}");
+        assert!(head.contains("content-type: text/plain"), "{head}");
+        let found = text.lines().filter(|found| found.starts_with(line));
+        assert_eq!(found.count(), 1, "{page}: {text}");
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use envoy_api::envoy::service::auth::v3 as api;
 use envoy_api::prost::Message as _;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -149,17 +149,9 @@ impl PathService for AuthorizationService {
 
     fn answer(&self, request: Request<Incoming>, peer: Peer) -> ResponseFuture {
         let service = self.clone();
-        Box::pin(async move {
-            if !grpc::is_grpc(&request) {
-                let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-                return peer.refuse(status, "content_type", &"only gRPC is understood here");
-            }
-            let response = match service.call(request, &peer).await {
-                Ok(messages) => messages.response(),
-                Err(status) => status.response(),
-            };
-            response.map(ResponseBody::stream)
-        })
+        Box::pin(grpc::respond(request, peer, async move |request, peer| {
+            service.call(request, &peer).await
+        }))
     }
 
     fn reject(

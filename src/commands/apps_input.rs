@@ -28,8 +28,8 @@ use crate::{files, marathon};
 #[derive(Args, Clone, Debug)]
 pub(super) struct AppsInput {
     /// The URL of Marathon, or files with app definitions as it answers them: the body of
-    /// `GET /v2/apps`, a list, or one app; `-` is the standard input. Without it the Marathon of
-    /// MARATHON is asked.
+    /// `GET /v2/apps`, a list, or one app, and the same of pods or of their status; `-` is the standard
+    /// input. Without it the Marathon of MARATHON is asked.
     #[arg(value_name = "URL|FILE")]
     input: Vec<String>,
 
@@ -68,7 +68,8 @@ pub(super) enum Error {
         source: serde_json::Error,
     },
     #[error(
-        "{file} holds no apps: it is neither an answer to GET /v2/apps, nor a list, nor an app"
+        "{file} holds no apps: it is neither an answer to GET /v2/apps or GET /v2/pods/::status, nor a \
+         list, nor an app or a pod"
     )]
     NoApps { file: String },
     #[error("the apps cannot be read")]
@@ -169,7 +170,7 @@ fn is_url(input: &str) -> bool {
 
 /// The apps of all files.
 fn list_of_files(files: &[String]) -> Result<List, Error> {
-    let mut apps = Vec::new();
+    let (mut apps, mut pods) = (Vec::new(), Vec::new());
     let mut places: BTreeMap<String, &String> = BTreeMap::new();
     for file in files {
         let content = content(file).map_err(|source| Error::File {
@@ -182,7 +183,7 @@ fn list_of_files(files: &[String]) -> Result<List, Error> {
         })?;
         for mut app in apps_in(json).ok_or_else(|| Error::NoApps { file: file.clone() })? {
             if let Value::Object(fields) = &mut app {
-                complete(fields);
+                name_fully(fields);
                 let id = fields.get("id").and_then(Value::as_str).unwrap_or_default();
                 if let Some(first) = places.insert(id.to_owned(), file)
                     && !id.is_empty()
@@ -194,11 +195,36 @@ fn list_of_files(files: &[String]) -> Result<List, Error> {
                     });
                 }
             }
-            apps.push(app);
+            match pod_status(app) {
+                Ok(pod) => pods.push(pod),
+                Err(app) => apps.push(with_tasks(app)),
+            }
         }
     }
     let all = Value::Object(Map::from_iter([("apps".to_owned(), Value::Array(apps))]));
-    Ok(translate::apps(all.to_string().as_bytes())?)
+    let list = translate::apps(all.to_string().as_bytes())?;
+    let pods = translate::pods(Value::Array(pods).to_string().as_bytes())?;
+    Ok(list.with_pods(pods))
+}
+
+/// The status of a pod, where the document is one, or the definition of a pod, which nobody started.
+///
+/// # Errors
+///
+/// The document where it is of an app.
+fn pod_status(document: Value) -> Result<Value, Value> {
+    let has = |key: &str, is: fn(&Value) -> bool| document.get(key).is_some_and(is);
+    if has("spec", Value::is_object) {
+        return Ok(document);
+    }
+    if !has("containers", Value::is_array) {
+        return Err(document);
+    }
+    let id = document.get("id").cloned().unwrap_or_default();
+    Ok(Value::Object(Map::from_iter([
+        ("id".to_owned(), id),
+        ("spec".to_owned(), document),
+    ])))
 }
 
 fn content(file: &str) -> io::Result<Vec<u8>> {
@@ -210,7 +236,8 @@ fn content(file: &str) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// The apps in a document of Marathon's: a list, an answer with one, or one app, bare or in an answer.
+/// The apps and pods in a document of Marathon's: a list, an answer with one, or one of them, bare or
+/// in an answer.
 fn apps_in(document: Value) -> Option<Vec<Value>> {
     match document {
         Value::Array(apps) => Some(apps),
@@ -227,13 +254,19 @@ fn apps_in(document: Value) -> Option<Vec<Value>> {
     }
 }
 
-/// Completes a definition that does not come from Marathon's list with tasks: it has none, and its
-/// path begins at the root.
-fn complete(app: &mut Map<String, Value>) {
-    let tasks = app.entry("tasks").or_insert(Value::Null);
-    if tasks.is_null() {
-        *tasks = Value::Array(Vec::new());
+/// Completes an app that does not come from Marathon's list with tasks: it has none.
+fn with_tasks(mut app: Value) -> Value {
+    if let Value::Object(fields) = &mut app {
+        let tasks = fields.entry("tasks").or_insert(Value::Null);
+        if tasks.is_null() {
+            *tasks = Value::Array(Vec::new());
+        }
     }
+    app
+}
+
+/// Lets the path of a definition that was never posted begin at the root.
+fn name_fully(app: &mut Map<String, Value>) {
     if let Some(Value::String(id)) = app.get_mut("id")
         && !id.is_empty()
         && !id.starts_with('/')
@@ -286,7 +319,47 @@ mod tests {
     #[test]
     fn a_definition_that_nobody_started_has_no_tasks() {
         let mut app = Map::from_iter([("id".to_owned(), json!("web"))]);
-        complete(&mut app);
-        assert_eq!(Value::from(app), json!({ "id": "/web", "tasks": [] }));
+        name_fully(&mut app);
+        let app = with_tasks(app.into());
+        assert_eq!(app, json!({ "id": "/web", "tasks": [] }));
+    }
+
+    #[test]
+    fn a_pod_is_read_from_its_status_or_its_definition() {
+        let pod = json!({ "id": "/pod", "containers": [{ "name": "web" }] });
+        let status =
+            |instances: Value| json!({ "id": "/pod", "spec": pod, "instances": instances });
+        let started = status(json!([{ "id": "pod.instance-1" }]));
+        let nowhere = json!({ "id": "/pod", "spec": pod });
+        assert_eq!(pod_status(pod.clone()), Ok(nowhere));
+        assert_eq!(pod_status(started.clone()), Ok(started));
+        let app = json!({ "id": "/web", "container": { "docker": {} } });
+        assert_eq!(pod_status(app.clone()), Err(app));
+    }
+
+    #[test]
+    fn apps_and_pods_are_read_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: Value| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content.to_string()).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let pod = json!({
+            "id": "pod",
+            "containers": [{ "name": "web", "endpoints": [{ "name": "http", "hostPort": 0 }] }],
+        });
+        let files = [
+            file("apps.json", json!({ "apps": [{ "id": "/web" }] })),
+            file("pods.json", json!([pod])),
+        ];
+        let list = list_of_files(&files).unwrap();
+        let read = list
+            .apps
+            .iter()
+            .map(|listed| (listed.app.id.as_str(), listed.app.is_pod()));
+        assert_eq!(read.collect::<Vec<_>>(), [("/web", false), ("/pod", true)]);
+        let twice = [files[1].clone(), file("again.json", pod)];
+        assert!(matches!(list_of_files(&twice), Err(Error::Twice { .. })));
     }
 }

@@ -3,12 +3,14 @@
 //! [`addresses`] decides the order of endpoints.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::backend_settings::BackendSettings;
+use super::ip_network::IpNetwork;
 use super::service::RankedAddresses;
 use super::task_address::no_task_address;
-use super::task_check::{CheckedPort, TaskCheck};
+use super::task_check::CheckedPort;
 use crate::state::app::{Layout, Networking, Port, Protocol, Task, TaskId, TaskState};
 use crate::state::health::{Eligibility, may_get_requests};
 use crate::state::problem::{Problem, Reason, Subject};
@@ -18,7 +20,7 @@ use crate::state::{AppState, State};
 /// those of tasks that are there, behind them those of [lost](TaskState::is_lost) ones; sorted within
 /// a rank, each address once. And problems: a task that should have an address and does not, and
 /// tasks that serve as a last resort. A task that has none *yet* is no problem. `use_health` is as
-/// for [`may_get_requests`].
+/// for [`may_get_requests`], and `networks` as for [`task_address`].
 ///
 /// Tasks in `draining` get no new requests, as long as others that are there do.
 pub fn addresses(
@@ -26,6 +28,7 @@ pub fn addresses(
     apps: &[&AppState],
     index: usize,
     use_health: bool,
+    networks: &[IpNetwork],
     draining: &BTreeSet<TaskId>,
 ) -> (RankedAddresses, Vec<Problem>) {
     let mut eligible = Candidates::default();
@@ -42,7 +45,7 @@ pub fn addresses(
             Eligibility::LastResort => true,
             Eligibility::Ineligible => continue,
         };
-        match reached_at(state, app, task, index) {
+        match reached_at(state, app, task, index, networks) {
             Reached::At(address) => match no_task_address(address.ip()) {
                 None if is_last_resort => {
                     failing = failing.or(Some(app));
@@ -73,14 +76,17 @@ pub fn addresses(
     (eligible.ranked(), problems)
 }
 
-/// The address at which a task is reached on the port at `index` of its app, if one is known.
+/// The address at which a task is reached on the port at `index` of its app, if one is known. Of
+/// several addresses of its own it is reached at one in the first of these `networks` that has any,
+/// else at the first.
 pub fn task_address(
     state: &State,
     app: &AppState,
     task: &Task,
     index: usize,
+    networks: &[IpNetwork],
 ) -> Option<SocketAddr> {
-    match reached_at(state, app, task, index) {
+    match reached_at(state, app, task, index, networks) {
         Reached::At(address) => Some(address),
         Reached::Unknown | Reached::Misfit => None,
     }
@@ -99,22 +105,22 @@ pub enum CheckPlace {
 }
 
 /// Places of the checks of the tasks at these `addresses` of one port, of those that are not checked
-/// there; none if all are. `task_port` is the port on which every task gets requests in place of
-/// its own.
+/// there; none if all are, or if these `settings` ask for no check.
 pub fn check_places(
     state: &State,
     app: &AppState,
     index: usize,
-    task_port: Option<u16>,
-    check: &TaskCheck,
+    settings: &BackendSettings,
     addresses: &RankedAddresses,
 ) -> Option<Box<CheckPlaces>> {
+    let check = settings.check.as_deref()?;
+    let networks = settings.networks();
     let mut places = CheckPlaces::new();
     for task in app.tasks().values() {
-        let Reached::At(own) = reached_at(state, app, task, index) else {
+        let Reached::At(own) = reached_at(state, app, task, index, networks) else {
             continue;
         };
-        let own = SocketAddr::new(own.ip(), task_port.unwrap_or(own.port()));
+        let own = SocketAddr::new(own.ip(), settings.task_port.unwrap_or(own.port()));
         if !addresses.contains(own) {
             continue;
         }
@@ -125,7 +131,7 @@ pub fn check_places(
         let place = match check.port {
             CheckedPort::Own => continue,
             CheckedPort::Number(number) => SocketAddr::new(own.ip(), number),
-            CheckedPort::OfPort(other) => match reached_at(state, app, task, other) {
+            CheckedPort::OfPort(other) => match reached_at(state, app, task, other, networks) {
                 Reached::At(place) => place,
                 Reached::Unknown | Reached::Misfit => continue,
             },
@@ -224,8 +230,8 @@ pub fn unroutable(layout: &Layout, port: &Port) -> Option<&'static str> {
         Protocol::Udp => return Some("it is a udp port"),
     }
     match (layout.networking, port.on_agent, port.container_port) {
-        (_, true, _) | (Networking::Container, false, Some(1..)) => None,
-        (Networking::Container, false, Some(0) | None) => {
+        (_, true, _) | (Networking::Container | Networking::Pod, false, Some(1..)) => None,
+        (Networking::Container | Networking::Pod, false, Some(0) | None) => {
             Some("it has neither a host port nor a container port that is known beforehand")
         }
         (Networking::Host | Networking::Bridge, false, _) => Some("it has no port on the agent"),
@@ -248,7 +254,13 @@ enum Reached {
 /// agent port, although its definition asks for one, is reached in the container too, as some networks
 /// give none; without a container network on the port of the definition, as marathon-lb does. The
 /// container's address is never used in bridge mode, since it is private to the agent.
-fn reached_at(state: &State, app: &AppState, task: &Task, index: usize) -> Reached {
+fn reached_at(
+    state: &State,
+    app: &AppState,
+    task: &Task,
+    index: usize,
+    networks: &[IpNetwork],
+) -> Reached {
     let layout = app.layout_of(task);
     let Some(own) = index_in(&app.app().layout, index, layout) else {
         return Reached::Unknown;
@@ -256,6 +268,9 @@ fn reached_at(state: &State, app: &AppState, task: &Task, index: usize) -> Reach
     let Some(port) = layout.ports.get(own) else {
         return Reached::Unknown;
     };
+    if app.app().is_pod() {
+        return container_reached_at(state, task, index, port);
+    }
     let is_in_container = layout.networking == Networking::Container && task.ports.is_empty();
     if port.on_agent && !is_in_container {
         let before = layout.ports.iter().take(own);
@@ -274,16 +289,24 @@ fn reached_at(state: &State, app: &AppState, task: &Task, index: usize) -> Reach
             Reached::At(SocketAddr::new(address, number))
         });
     }
-    match (
-        layout.networking,
-        port.container_port,
-        task.addresses.first(),
-    ) {
-        (Networking::Container, Some(number @ 1..), Some(address)) => {
-            Reached::At(SocketAddr::new(*address, number))
+    match (layout.networking, port.container_port) {
+        (Networking::Container, Some(number @ 1..)) => own_address(task, networks)
+            .map_or(Reached::Unknown, |address| {
+                Reached::At(SocketAddr::new(address, number))
+            }),
+        (Networking::Host | Networking::Bridge | Networking::Container | Networking::Pod, _) => {
+            Reached::Unknown
         }
-        (Networking::Host | Networking::Bridge | Networking::Container, _, _) => Reached::Unknown,
     }
+}
+
+/// The address of its own at which a task is reached.
+fn own_address(task: &Task, networks: &[IpNetwork]) -> Option<IpAddr> {
+    let preferred = networks.iter().find_map(|network| {
+        let mut addresses = task.addresses.iter();
+        addresses.find(|address| network.contains(**address))
+    });
+    preferred.or(task.addresses.first()).copied()
 }
 
 /// Number of the port as the definition says it, on the agent: for a task that says none.
@@ -291,8 +314,26 @@ fn defined(networking: Networking, port: &Port) -> Option<u16> {
     match networking {
         Networking::Host => port.service_port,
         Networking::Bridge => port.container_port,
-        Networking::Container => None,
+        Networking::Container | Networking::Pod => None,
     }
+}
+
+/// Address of a container of a pod on a `port` of its own definition, which is at `index` in the
+/// current one: a container has the ports of its own endpoints alone.
+fn container_reached_at(state: &State, task: &Task, index: usize, port: &Port) -> Reached {
+    let number = task.ports.get(index).copied().unwrap_or(0);
+    let address = task.addresses.get(index);
+    let address = address.filter(|address| !address.is_unspecified());
+    let agent = task.host.as_ref().filter(|_| number > 0);
+    let at = match (agent, address, port.container_port) {
+        (Some(host), _, _) => {
+            let agent = state.addresses(host).first().copied();
+            agent.map(|agent| SocketAddr::new(agent, number))
+        }
+        (None, Some(address), Some(number @ 1..)) => Some(SocketAddr::new(*address, number)),
+        (None, _, _) => None,
+    };
+    at.map_or(Reached::Unknown, Reached::At)
 }
 
 /// Position in another definition of the app of the port that is at `index` in the current one: by

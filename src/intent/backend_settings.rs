@@ -1,7 +1,9 @@
 //! Settings of a backend beyond the usual ones.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::ip_network::IpNetwork;
 use super::named_server::NamedServer;
 use super::task_check::TaskCheck;
 use super::task_connection::{ProxyProtocol, TaskProtocol, TaskTls};
@@ -14,6 +16,9 @@ pub struct BackendSettings {
     pub balance: Balance,
     /// The port on which every task is reached, in place of those that they were given.
     pub task_port: Option<u16>,
+    /// Networks in which a task that has several addresses of its own is reached, the preferred one
+    /// first. Without an address in any of them it is reached at its first.
+    pub networks: Option<Arc<[IpNetwork]>>,
     /// The server that answers in place of the tasks.
     pub server: Option<NamedServer>,
     /// The check that proxies make of each task; none: they make none.
@@ -26,12 +31,23 @@ pub struct BackendSettings {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Most connections of a proxy to each task at once, beyond which requests wait.
     pub connection_limit: Option<u32>,
+    /// Most connections of a proxy to all tasks at once, beyond which requests wait; none: the usual
+    /// limit.
+    pub total_connection_limit: Option<u32>,
+    /// Most requests of a proxy under way at once, and as many that wait for a connection, beyond
+    /// which they are refused; none: the usual limit.
+    pub request_limit: Option<u32>,
     /// Time in which a new task comes to its full share of requests; none: it has it at once. It
     /// means something only for tasks that take turns, or of which the least loaded is chosen.
     pub slow_start: Option<Duration>,
 }
 
 impl BackendSettings {
+    /// The networks in which tasks are reached; none for the first address of each.
+    pub fn networks(&self) -> &[IpNetwork] {
+        self.networks.as_deref().unwrap_or_default()
+    }
+
     /// True if they are the usual ones.
     pub fn is_usual(&self) -> bool {
         *self == Self::default()

@@ -15,6 +15,7 @@ mod app;
 mod backend_settings;
 mod deployment_group;
 mod header_change;
+mod ip_network;
 mod login;
 mod mode;
 mod named_server;
@@ -33,6 +34,7 @@ pub use app::{AppCounts, AppIntent, Standing};
 pub use backend_settings::{BackendSettings, Balance, HashedPart};
 pub use deployment_group::{GroupedApp, MergedApps, merge};
 pub use header_change::{HeaderChange, HeaderText};
+pub use ip_network::IpNetwork;
 pub use login::{HashScheme, Login, PasswordHash, SERVICE_OF_LOGIN, UnusableHash};
 pub use mode::{PortCheck, PortMode};
 pub use named_server::{NamedServer, is_dns_name};
@@ -43,6 +45,6 @@ pub use service_listener::{
     ListenOptions, ListenTls, ListenerClaim, ListenerClaims, ServiceListener, TlsVersion,
     WantedCertificates,
 };
-pub use task_check::{CheckKind, CheckedPort, TaskCheck};
+pub use task_check::{CheckKind, CheckMethod, CheckRequest, CheckedPort, TaskCheck};
 pub use task_connection::{Authority, ProxyProtocol, TaskProtocol, TaskTls, Verification};
-pub use treatment::{ClientNetwork, LocationRewrite, RedirectCode, Treatment};
+pub use treatment::{LocationRewrite, RedirectCode, Treatment};

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::addresses::CheckPlaces;
 use super::backend_settings::BackendSettings;
+use super::ip_network::IpNetwork;
 use super::login::Login;
 use super::mode::PortMode;
 use super::origin::{IntentOrigin, WithOrigin};
 use super::service_listener::ServiceListener;
-use super::treatment::{ClientNetwork, Treatment};
+use super::treatment::{RedirectCode, Treatment};
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
@@ -38,6 +39,8 @@ pub struct Route {
     pub paths: Option<WithOrigin<Vec<PathPrefix>>>,
     /// The setting that redirects plain http to https; none: plain http is served.
     pub redirect_to_https: Option<IntentOrigin>,
+    /// The status of that redirect.
+    pub redirect_code: RedirectCode,
     /// Place among the services that share a host: higher comes first.
     pub weight: i64,
     /// The hosts that are to get a certificate over ACME, whichever service has their requests:
@@ -205,7 +208,7 @@ impl Route {
     }
 
     /// The networks from which clients may come, if not from everywhere.
-    pub fn networks(&self) -> Option<&WithOrigin<Vec<ClientNetwork>>> {
+    pub fn networks(&self) -> Option<&WithOrigin<Vec<IpNetwork>>> {
         self.treatment.as_ref()?.allowed_networks.as_ref()
     }
 

@@ -12,6 +12,9 @@ const INTERVAL_SECONDS: u32 = 60;
 const TIMEOUT_SECONDS: u32 = 20;
 const MAX_CONSECUTIVE_FAILURES: u32 = 3;
 
+/// HAProxy's `rise` where nothing says it.
+const PASSES: u32 = 2;
+
 /// The longest time that counts: proxies calculate in fewer bits than definitions.
 const LONGEST_SECONDS: u32 = 86_400;
 
@@ -30,6 +33,8 @@ pub struct TaskCheck {
     pub timeout: Duration,
     /// Number of failures in a row after which the task is out; not zero.
     pub failures: u32,
+    /// Number of passes in a row after which a task that was out is in again; not zero.
+    pub passes: u32,
     /// The port that is checked.
     pub port: CheckedPort,
 }
@@ -39,13 +44,47 @@ pub struct TaskCheck {
 pub enum CheckKind {
     /// The connection alone.
     Connect,
-    /// The status of the answer to a `GET`: good from 200 to 399.
-    Get {
-        /// The path, in signs that a request may have.
-        path: Box<str>,
-        /// True if it is asked for over TLS, whosever certificate it is.
-        over_tls: bool,
-    },
+    /// The status of the answer to a request.
+    Request(CheckRequest),
+}
+
+/// The request of a check.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CheckRequest {
+    /// The method.
+    pub method: CheckMethod,
+    /// The path, in signs that a request may have.
+    pub path: Box<str>,
+    /// The host; none: whichever proxies name.
+    pub host: Option<Box<str>>,
+    /// Ranges of good statuses, from 200 to 599, with both ends; none: 200 to 399.
+    pub statuses: Vec<(u16, u16)>,
+    /// True if it is sent over TLS, whosever certificate it is.
+    pub over_tls: bool,
+}
+
+/// The method of a check's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CheckMethod {
+    /// `GET`.
+    Get,
+    /// `HEAD`.
+    Head,
+    /// `OPTIONS`.
+    Options,
+}
+
+impl CheckRequest {
+    /// The usual request for a path, from the root; signs in it that no request may have are escaped.
+    pub fn get(path: &str, over_tls: bool) -> Self {
+        Self {
+            method: CheckMethod::Get,
+            path: request_path(path),
+            host: None,
+            statuses: Vec::new(),
+            over_tls,
+        }
+    }
 }
 
 /// The port on which tasks are checked.
@@ -66,15 +105,11 @@ impl TaskCheck {
     /// the check itself goes before the port that is `asked` for. A check that only Mesos can make
     /// (`COMMAND`) leaves the connection to be checked.
     pub fn of_port(check: &HealthCheck, mode: PortMode, asked: CheckedPort) -> Self {
-        let seconds = |value: Option<u32>, default| {
-            let value = value.unwrap_or(default);
-            Duration::from_secs(value.clamp(1, LONGEST_SECONDS).into())
-        };
         let interval = seconds(check.interval_seconds, INTERVAL_SECONDS);
         let kind = kind(check, mode);
         let timeout = match kind {
-            CheckKind::Connect => interval.min(LONGEST_CONNECT),
-            CheckKind::Get { .. } => seconds(check.timeout_seconds, TIMEOUT_SECONDS),
+            CheckKind::Connect => Self::connect_limit(interval),
+            CheckKind::Request(_) => Self::answer_limit(check),
         };
         let tolerated = check.max_consecutive_failures;
         Self {
@@ -84,12 +119,28 @@ impl TaskCheck {
             failures: tolerated
                 .unwrap_or(MAX_CONSECUTIVE_FAILURES)
                 .saturating_add(1),
+            passes: PASSES,
             port: match check.port {
                 Some(number @ 1..) => CheckedPort::Number(number),
                 Some(0) | None => asked,
             },
         }
     }
+
+    /// Time after which a request without an answer has failed, by a definition.
+    pub fn answer_limit(check: &HealthCheck) -> Duration {
+        seconds(check.timeout_seconds, TIMEOUT_SECONDS)
+    }
+
+    /// Time after which a connection that is not made has failed, of a check with this interval.
+    pub fn connect_limit(interval: Duration) -> Duration {
+        interval.min(LONGEST_CONNECT)
+    }
+}
+
+fn seconds(value: Option<u32>, default: u32) -> Duration {
+    let value = value.unwrap_or(default);
+    Duration::from_secs(value.clamp(1, LONGEST_SECONDS).into())
 }
 
 fn kind(check: &HealthCheck, mode: PortMode) -> CheckKind {
@@ -105,10 +156,8 @@ fn kind(check: &HealthCheck, mode: PortMode) -> CheckKind {
         )
         | (PortMode::Tcp, _) => return CheckKind::Connect,
     };
-    CheckKind::Get {
-        path: request_path(check.path.as_deref().unwrap_or_default()),
-        over_tls,
-    }
+    let path = check.path.as_deref().unwrap_or_default();
+    CheckKind::Request(CheckRequest::get(path, over_tls))
 }
 
 /// The path as Marathon asks for it, from the root; signs that no request may have are escaped.
@@ -162,9 +211,8 @@ mod tests {
             (Other, None),
         ] {
             let definition = definition(protocol);
-            let expected = over_tls.map_or(CheckKind::Connect, |over_tls| CheckKind::Get {
-                path: "/up".into(),
-                over_tls,
+            let expected = over_tls.map_or(CheckKind::Connect, |over_tls| {
+                CheckKind::Request(CheckRequest::get("/up", over_tls))
             });
             assert_eq!(
                 check(&definition, PortMode::Http).kind,

@@ -1,9 +1,9 @@
 //! Treatment of a service's requests and answers, whichever listener they arrive on.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::header_change::HeaderChange;
+use super::ip_network::IpNetwork;
 use super::origin::WithOrigin;
 use super::pattern::Pattern;
 
@@ -12,7 +12,7 @@ use super::pattern::Pattern;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Treatment {
     /// The networks from which clients may come; none: from everywhere. Not empty.
-    pub allowed_networks: Option<WithOrigin<Vec<ClientNetwork>>>,
+    pub allowed_networks: Option<WithOrigin<Vec<IpNetwork>>>,
     /// Value of a `Strict-Transport-Security` header that answers get
     /// ([RFC 6797](https://www.rfc-editor.org/rfc/rfc6797#section-6.1)), beside one of the app.
     pub transport_security: Option<String>,
@@ -49,9 +49,10 @@ pub struct LocationRewrite {
 }
 
 /// Status of a redirect ([RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#section-15.4)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RedirectCode {
     /// 301.
+    #[default]
     MovedPermanently,
     /// 302.
     Found,
@@ -74,93 +75,5 @@ impl RedirectCode {
             308 => Self::PermanentRedirect,
             _ => return None,
         })
-    }
-}
-
-/// A network of clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ClientNetwork {
-    /// An address in it.
-    pub address: IpAddr,
-    /// Number of leading bits that all its addresses share.
-    pub prefix_bits: u8,
-}
-
-impl ClientNetwork {
-    /// The network of a text: an address, alone or with the number of bits or the mask of its
-    /// network behind a slash. None for any other text.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (address, mask) = match text.split_once('/') {
-            Some((address, mask)) => (address, Some(mask)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let longest = match address {
-            IpAddr::V4(_) => 32,
-            IpAddr::V6(_) => 128,
-        };
-        let prefix_bits = match mask {
-            None => longest,
-            Some(mask) => bits_of(mask, address.is_ipv4())?,
-        };
-        (prefix_bits <= longest).then_some(Self {
-            address,
-            prefix_bits,
-        })
-    }
-}
-
-/// The number of bits that a mask says: as a number, or for IPv4 as an address.
-fn bits_of(mask: &str, of_v4: bool) -> Option<u8> {
-    if mask.bytes().all(|byte| byte.is_ascii_digit()) {
-        return mask.parse().ok();
-    }
-    match mask.parse().ok()? {
-        IpAddr::V4(mask) if of_v4 => {
-            let bits = mask.to_bits().leading_ones();
-            let is_mask = mask.to_bits().count_ones() == bits;
-            u8::try_from(bits).ok().filter(|_| is_mask)
-        }
-        IpAddr::V4(_) | IpAddr::V6(_) => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_network_is_an_address_with_or_without_a_mask() {
-        for (text, address, bits) in [
-            ("10.1.55.43", "10.1.55.43", 32),
-            ("10.1.40.0/24", "10.1.40.0", 24),
-            ("10.0.0.0/255.0.0.0", "10.0.0.0", 8),
-            ("0.0.0.0/0", "0.0.0.0", 0),
-            ("2001:db8::/32", "2001:db8::", 32),
-            ("::1", "::1", 128),
-        ] {
-            let network = ClientNetwork {
-                address: address.parse().unwrap(),
-                prefix_bits: bits,
-            };
-            assert_eq!(ClientNetwork::parse(text), Some(network), "{text}");
-        }
-        for text in [
-            "",
-            "x",
-            "10.0.0",
-            "10.0.0.0/33",
-            "10.0.0.0/",
-            "10.0.0.0/-1",
-            "10.0.0.0/+8",
-            "::/129",
-            "10.0.0.0/255.0.255.0",
-            "::/255.0.0.0",
-            "10.0.0.0/8/8",
-            "-f",
-            "internal.example.com",
-        ] {
-            assert_eq!(ClientNetwork::parse(text), None, "{text}");
-        }
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use crate::intent::path::PathRules;
-use crate::intent::{AcmePort, Authority};
+use crate::intent::{AcmePort, Authority, IpNetwork};
 use crate::state::app::AppId;
 
 /// Configuration of the reading of labels.
@@ -38,6 +39,9 @@ pub struct TaskConnections {
     pub active_checks: bool,
     /// True if the names of ports in definitions say the protocol of their tasks.
     pub protocols_by_port_name: bool,
+    /// Networks in which tasks that have several addresses of their own are reached, the preferred one
+    /// first, where no label says it; none for the first address of each.
+    pub networks: Option<Arc<[IpNetwork]>>,
     /// The authorities that labels may name to verify tasks by.
     pub authorities: BTreeMap<Box<str>, Authority>,
 }

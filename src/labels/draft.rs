@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::check_options::CheckDraft;
 use super::config::Config;
 use super::listener_draft::ListenerDraft;
 use crate::intent::{
@@ -51,6 +52,8 @@ pub(super) struct ServiceDraft<'a> {
     pub(super) listener: ListenerDraft,
     /// The settings of the backend as far as they are read.
     pub(super) backend: BackendSettings,
+    /// The checks of the tasks that templates ask for, if any does.
+    pub(super) checks: Option<Box<CheckDraft>>,
     /// The protocol of the tasks that a label asks for.
     pub(super) protocol: Option<AskedProtocol>,
     /// The place among the app's ports of the one on which tasks are checked.
@@ -104,6 +107,7 @@ impl<'a> ServiceDraft<'a> {
             route: Route::default(),
             listener: ListenerDraft::default(),
             backend: BackendSettings::default(),
+            checks: None,
             protocol: None,
             check_place: None,
             has_path_label: false,

@@ -6,7 +6,7 @@ use super::haproxy_lines::lines;
 use super::label::{SupportedLabel, ValueKind};
 use super::routing_rule::{HOST_OF_LABEL, PATH_OF_LABEL, RuleHost, RulePaths, routing_rule};
 use super::section_options::section_options;
-use crate::intent::{Balance, HashedPart, host};
+use crate::intent::{Balance, HashedPart, RedirectCode, host};
 use crate::state::problem::quoted;
 
 /// True for lines of a `backend` section that have an equivalent.
@@ -189,28 +189,57 @@ fn keeps_host(template: &str) -> Option<bool> {
     cuts_path.then_some(keeps_host)
 }
 
-/// True for the redirect to https that `REDIRECT_TO_HTTPS` adds.
-pub(super) fn is_usual_redirect(template: &str) -> bool {
+/// True for the redirect to https that `REDIRECT_TO_HTTPS` adds, with any status of one.
+pub(super) fn is_redirect(template: &str) -> bool {
+    redirect_code(template).is_some()
+}
+
+/// Reads the redirect to https that `REDIRECT_TO_HTTPS` adds; it means nothing without that label, and
+/// for a port of the other case: with a PATH label, or without.
+pub(super) fn read_redirect(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    if label.key.ends_with("_WITH_PATH") == draft.has_path_label
+        && let Some(code) = redirect_code(label.value)
+    {
+        draft.route.redirect_code = code;
+    }
+}
+
+fn redirect_code(template: &str) -> Option<RedirectCode> {
+    let lines = lines(template)?;
+    let mut others = lines
+        .iter()
+        .filter(|line| **line != ["bind", "{bindAddr}:80"]);
+    let (redirect, None) = (others.next()?, others.next()) else {
+        return None;
+    };
+    let words: Vec<&str> = redirect.iter().map(String::as_str).collect();
+    let words = words.strip_prefix(&["http-request"]).unwrap_or(&words);
+    let words = words.strip_prefix(&["redirect", "scheme", "https"])?;
+    let (code, condition) = match words {
+        ["code", code, rest @ ..] => (RedirectCode::from_status(code.parse().ok()?)?, rest),
+        rest => (RedirectCode::Found, rest),
+    };
+    let usual = ["if", "!{", "ssl_fc", "}", "host_{cleanedUpHostname}"];
+    let rest = condition.strip_prefix(&usual)?;
+    matches!(rest, [] | ["path_{backend}"]).then_some(code)
+}
+
+/// True for the lines that `HTTP_BACKEND_REVPROXY_PATH` adds.
+pub(super) fn is_usual_location(template: &str) -> bool {
+    let condition = ["acl", "hdr_location", "res.hdr(Location)", "-m", "found"];
+    let matched = "^Location: (https?://{hostname}(:[0-9]+)?)?(/.*)";
     lines(template).is_some_and(|lines| {
-        let mut others = lines
-            .iter()
-            .filter(|line| **line != ["bind", "{bindAddr}:80"]);
-        let redirect = others.next().map(Vec::as_slice).unwrap_or_default();
-        let words: Vec<&str> = redirect.iter().map(String::as_str).collect();
-        let usual = [
-            "redirect",
-            "scheme",
-            "https",
-            "code",
-            "301",
-            "if",
-            "!{",
-            "ssl_fc",
-            "}",
-            "host_{cleanedUpHostname}",
-        ];
-        let rest = words.strip_prefix(&usual);
-        matches!(rest, Some([] | ["path_{backend}"])) && others.next().is_none()
+        let [acl, change] = lines.as_slice() else {
+            return false;
+        };
+        let words: Vec<&str> = change.iter().map(String::as_str).collect();
+        // The condition is within the quotes there: it is a part of the value, and never meant so.
+        let written = match *words.as_slice() {
+            ["rspirep", pattern, value] if pattern == matched => value.split_whitespace(),
+            _ => return false,
+        };
+        let usual = ["Location:", "{rootpath}", "if", "hdr_location"];
+        *acl == condition && written.eq(usual)
     })
 }
 
@@ -428,22 +457,53 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_texts_of_marathon_lb_are_known() {
-        let redirect = "redirect scheme https code 301 if !{{ ssl_fc }} host_{cleanedUpHostname}";
-        assert!(is_usual_redirect(&format!(
-            "  bind {{bindAddr}}:80\n  {redirect}\n"
-        )));
-        assert!(is_usual_redirect(&format!("{redirect} path_{{backend}}")));
+    fn a_redirect_has_a_status() {
+        let condition = "if !{{ ssl_fc }} host_{cleanedUpHostname}";
+        for (code, expected) in [
+            (" code 301", RedirectCode::MovedPermanently),
+            ("", RedirectCode::Found),
+            (" code 302", RedirectCode::Found),
+            (" code 303", RedirectCode::SeeOther),
+            (" code 307", RedirectCode::TemporaryRedirect),
+            (" code 308", RedirectCode::PermanentRedirect),
+        ] {
+            let redirect = format!("redirect scheme https{code} {condition}");
+            for text in [
+                format!("  bind {{bindAddr}}:80\n  {redirect}\n"),
+                format!("http-request {redirect} path_{{backend}}"),
+            ] {
+                assert_eq!(redirect_code(&text), Some(expected), "{text}");
+            }
+            assert!(!is_redirect(&format!("{redirect}\nhttp-request deny")));
+            assert!(!is_redirect(&format!("{redirect} !{{ path /x }}")));
+        }
         for text in [
             "",
             "bind {bindAddr}:80",
             "redirect scheme https if !{{ ssl_fc }}",
+            "redirect scheme https code 200 if !{{ ssl_fc }} host_{cleanedUpHostname}",
         ] {
-            assert!(!is_usual_redirect(text), "{text}");
+            assert!(!is_redirect(text), "{text}");
         }
-        assert!(!is_usual_redirect(&format!(
-            "{redirect}\nhttp-request deny"
-        )));
+    }
+
+    #[test]
+    fn the_usual_texts_of_marathon_lb_are_known() {
+        let location = "  acl hdr_location res.hdr(Location) -m found\n  rspirep \"^Location: \
+                        (https?://{hostname}(:[0-9]+)?)?(/.*)\" \"Location:   {rootpath} if \
+                        hdr_location\"\n";
+        assert!(is_usual_location(location));
+        for (part, other) in [
+            ("{rootpath}", "/x"),
+            ("acl hdr_location", "acl other"),
+            ("rspirep", "rspdel"),
+        ] {
+            assert!(
+                !is_usual_location(&location.replace(part, other)),
+                "{other}"
+            );
+        }
+        assert!(!is_usual_location(""));
         let rule = "acl app_{cleanedUpAppId} hdr(x-marathon-app-id) -i {appId}\nuse_backend {backend} \
                     if app_{cleanedUpAppId}";
         assert!(is_app_id_rule(rule) && is_app_id_rule(" \n"));

@@ -8,8 +8,8 @@ use super::config::Config;
 use super::groups::DeploymentGroups;
 use super::read::{ReadLabels, ReadPort, read};
 use crate::intent::{
-    AppCounts, AppIntent, Backend, CheckPlaces, RankedAddresses, Service, Standing, addresses,
-    backend_name, check_places,
+    AppCounts, AppIntent, Backend, BackendSettings, CheckPlaces, RankedAddresses, Service,
+    Standing, addresses, backend_name, check_places,
 };
 use crate::packing::compact;
 use crate::parallel;
@@ -234,19 +234,19 @@ impl Intents {
         port: &ReadPort,
         draining: &BTreeSet<TaskId>,
     ) -> (TasksOfPort, Vec<Problem>) {
-        let (addresses, problems) =
-            addresses(state, apps, port.index, self.config.use_health, draining);
         let settings = port.backend.as_deref();
-        let task_port = settings.and_then(|backend| backend.task_port);
-        let addresses = match task_port {
+        let networks = settings.map_or(&[][..], BackendSettings::networks);
+        let use_health = self.config.use_health;
+        let (addresses, problems) =
+            addresses(state, apps, port.index, use_health, networks, draining);
+        let addresses = match settings.and_then(|settings| settings.task_port) {
             Some(task_port) => addresses.with_port(task_port),
             None => addresses,
         };
-        let check = settings.and_then(|backend| backend.check.as_deref());
-        let places = check.map(|check| {
-            let of_apps = apps.iter().filter_map(|app| {
-                check_places(state, app, port.index, task_port, check, &addresses)
-            });
+        let places = settings.map(|settings| {
+            let of_apps = apps
+                .iter()
+                .filter_map(|app| check_places(state, app, port.index, settings, &addresses));
             of_apps.flat_map(|places| *places).collect()
         });
         let places = places.filter(|places: &CheckPlaces| !places.is_empty());

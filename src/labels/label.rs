@@ -79,7 +79,7 @@ pub(super) enum Support {
         limit: &'static str,
     },
     /// Values that are recognised are read; any other is not supported, with `instead` as what the edge
-    /// does without it.
+    /// does without it. One in which HAProxy restricts access guards the port.
     ForIdioms {
         read: ReadPart,
         recognises: fn(&str) -> bool,
@@ -87,11 +87,9 @@ pub(super) enum Support {
         idioms: &'static str,
         instead: &'static str,
     },
-    /// Not supported yet; `instead` is what the edge does without it. A value in which HAProxy
-    /// restricts access guards the port.
-    NotYet { instead: &'static str },
-    /// Not supported yet, and restricts access whatever its value: it guards the port.
-    Guard,
+    /// Not supported yet, and restricts access whatever its value: it guards the port, unless this
+    /// recognises marathon-lb's own text, which asks for nothing more than other labels do.
+    Guard(fn(&str) -> bool),
     /// Not to be supported.
     Never { instead: &'static str },
 }
@@ -208,20 +206,11 @@ impl Support {
         }
     }
 
-    /// Not supported yet.
-    pub(super) const fn not_yet(instead: &'static str) -> Self {
-        Self::NotYet { instead }
-    }
-
     /// True if a value is read, of a label of which only some are.
     pub(super) fn recognises(self, value: &str) -> bool {
         match self {
-            Self::ForIdioms { recognises, .. } => recognises(value),
-            Self::Served(_)
-            | Self::InPart { .. }
-            | Self::NotYet { .. }
-            | Self::Guard
-            | Self::Never { .. } => false,
+            Self::ForIdioms { recognises, .. } | Self::Guard(recognises) => recognises(value),
+            Self::Served(_) | Self::InPart { .. } | Self::Never { .. } => false,
         }
     }
 
@@ -230,7 +219,7 @@ impl Support {
         match self {
             Self::Served(reader) | Self::InPart { reader, .. } => Some(reader),
             Self::ForIdioms { read, .. } => Some(LabelReader::Part(read)),
-            Self::NotYet { .. } | Self::Guard | Self::Never { .. } => None,
+            Self::Guard(_) | Self::Never { .. } => None,
         }
     }
 }

@@ -38,8 +38,9 @@ fn row(label: &Label) -> String {
         Support::ForIdioms {
             idioms, instead, ..
         } => format!("{idioms}; otherwise not yet: {instead}"),
-        Support::NotYet { instead } => format!("not yet: {instead}"),
-        Support::Guard => "not yet: the port is closed".to_owned(),
+        Support::Guard(_) => {
+            "marathon-lb's own text; otherwise not yet: the port is closed".to_owned()
+        }
         Support::Never { instead } => format!("no: {instead}"),
     };
     let owner = match label.is_our_own {

@@ -10,12 +10,15 @@
 
 mod assigned_ports;
 mod bind_options;
+mod check_options;
 mod checked_port;
 mod config;
 mod draft;
+mod endpoint_labels;
 mod family;
 mod group_intents;
 mod groups;
+mod guard_text;
 mod haproxy_lines;
 mod haproxy_text;
 mod idioms;

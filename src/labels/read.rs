@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::assigned_ports::AssignedPorts;
 use super::config::Config;
 use super::draft::{LabelText, ServiceDraft, invalid};
+use super::endpoint_labels::EndpointLabels;
 use super::family::ports::labelled_port;
 use super::family::selection;
 use super::family::upstream::protocol_of_name;
@@ -14,9 +15,9 @@ use super::key::supported;
 use super::label::{LabelReader, SupportedLabel};
 use super::report::{self, LabelReport, is_about_access};
 use crate::intent::{
-    BackendSettings, PortCheck, Route, Standing, TaskCheck, unnamable, unroutable,
+    BackendSettings, PortCheck, PortMode, Route, Standing, TaskCheck, unnamable, unroutable,
 };
-use crate::state::app::App;
+use crate::state::app::{App, Networking};
 use crate::state::problem::{Problem, Reason, Subject, shown};
 use crate::state::problem_list::ProblemList;
 
@@ -69,6 +70,8 @@ pub(super) fn read(
     if config.is_framework(&app.id) {
         return ReadLabels::default();
     }
+    let of_endpoints = EndpointLabels::of(config, app);
+    let app = of_endpoints.app(app);
     let mut labels = SupportedLabels::of(config, app);
     let in_app_group = selection::is_in_group(config, &labels.of_app);
     let in_group = in_app_group
@@ -92,6 +95,7 @@ pub(super) fn read(
     };
     let mut problems = ProblemList::default();
     problems.extend(labels.problems(app));
+    problems.extend(of_endpoints.problems().cloned());
     problems.extend(labels.of_deployments(app));
     let mut served = Vec::new();
     let mut asks_for_hosts = false;
@@ -117,10 +121,23 @@ pub(super) fn read(
             .as_deref()
             .filter(|_| config.tasks.protocols_by_port_name);
         let mut backend = draft.take_backend(check, by_name.and_then(protocol_of_name));
-        let (route, rejected) = draft.finish(number, check, report.guards(index));
+        if app.layout.networking == Networking::Container && backend.networks.is_none() {
+            backend.networks.clone_from(&config.tasks.networks);
+        }
+        let check_templates = draft.checks.take();
+        let guards = report.guards(index) || of_endpoints.guards(index);
+        let (route, rejected) = draft.finish(number, check, guards);
         if config.tasks.active_checks && route.is_reached() && backend.server.is_none() {
-            let check =
-                check.map(|check| TaskCheck::of_port(check.check(), route.mode, choice.port));
+            let check = check.and_then(|check| {
+                let definition = check.check();
+                let usual = TaskCheck::of_port(definition, route.mode, choice.port);
+                match &check_templates {
+                    Some(templates) => {
+                        templates.applied(definition, usual, route.mode == PortMode::Tcp)
+                    }
+                    None => Some(usual),
+                }
+            });
             backend.check = check.map(Box::new);
         }
         problems.append(rejected);

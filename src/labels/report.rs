@@ -196,7 +196,7 @@ fn restriction(name: WrittenName<'_>, identified: Identified, value: &str) -> Op
     };
     match (identified, label.support) {
         (Identified::Known(_), Support::Served(_) | Support::InPart { .. }) => None,
-        (_, Support::Guard) => Some(RESTRICTS_ACCESS),
+        (_, Support::Guard(_)) => Some(RESTRICTS_ACCESS),
         // Written correctly it would be served as a guard.
         (Identified::Misplaced(_) | Identified::Unknown(_), _) if is_about_access(label.name) => {
             Some(RESTRICTS_ACCESS)
@@ -206,7 +206,6 @@ fn restriction(name: WrittenName<'_>, identified: Identified, value: &str) -> Op
             Support::Served(_)
             | Support::InPart { .. }
             | Support::ForIdioms { .. }
-            | Support::NotYet { .. }
             | Support::Never { .. },
         ) => access_control(value, label.value.syntax()),
     }
@@ -239,23 +238,12 @@ fn problem(
                 format!("it {how}, and the definition has no port of that index{outcome}"),
                 "count the ports from 0, in the order of the definition".to_owned(),
             ),
-            (
-                Support::Guard
-                | Support::ForIdioms { .. }
-                | Support::NotYet { .. }
-                | Support::Never { .. },
-                Some(how),
-            ) => (
+            (Support::Guard(_) | Support::ForIdioms { .. } | Support::Never { .. }, Some(how)) => (
                 Reason::UnsupportedGuard,
                 format!("it {how}, which is not supported yet{outcome}"),
                 GUARD_REMEDY.to_owned(),
             ),
-            (
-                Support::ForIdioms { instead, .. }
-                | Support::NotYet { instead }
-                | Support::Never { instead },
-                None,
-            ) => {
+            (Support::ForIdioms { instead, .. } | Support::Never { instead }, None) => {
                 let ports = found
                     .iter()
                     .filter_map(|found| found.port)
@@ -271,7 +259,7 @@ fn problem(
                 )
             }
             // Every guard restricts access by its name.
-            (Support::Guard, None) => return None,
+            (Support::Guard(_), None) => return None,
         },
         Identified::Misplaced(label) => (
             Reason::UnknownLabel,
@@ -283,7 +271,7 @@ fn problem(
                 Support::Served(_) | Support::InPart { .. } | Support::ForIdioms { .. } => {
                     format!("write it as in {}", key_of(label))
                 }
-                Support::NotYet { .. } | Support::Guard | Support::Never { .. } => {
+                Support::Guard(_) | Support::Never { .. } => {
                     format!("remove it: {} is not supported yet either", key_of(label))
                 }
             },

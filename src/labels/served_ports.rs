@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::config::{Config, ServicePorts};
 use super::intents::Intents;
-use crate::intent::{Balance, PortMode, RankedAddresses, Service, task_address};
+use crate::intent::{BackendSettings, Balance, PortMode, RankedAddresses, Service, task_address};
 use crate::state::app::{AppId, Task};
 use crate::state::{AppState, State};
 
@@ -120,14 +120,15 @@ fn served_port(
 }
 
 fn servers(state: &State, apps: &[&AppState], service: &Service) -> Vec<ServedTask> {
-    let settings = service.backend.settings.as_ref();
+    let settings = service.backend.settings.as_deref();
     let task_port = settings.and_then(|settings| settings.task_port);
+    let networks = settings.map_or(&[][..], BackendSettings::networks);
     let addresses = &service.backend.addresses;
     let mut known = BTreeSet::new();
     let mut servers = Vec::new();
     for app in apps {
         for task in app.tasks().values() {
-            let Some(mut address) = task_address(state, app, task, service.index) else {
+            let Some(mut address) = task_address(state, app, task, service.index, networks) else {
                 continue;
             };
             if let Some(port) = task_port {

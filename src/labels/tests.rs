@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::intent::path::{EscapedSlashes, PathRules};
 use crate::intent::{
-    AcmePort, AppIntent, ClientNetwork, Login, PasswordHash, PathPrefix, PortMode, Route, Standing,
+    AcmePort, AppIntent, IpNetwork, Login, PasswordHash, PathPrefix, PortMode, Route, Standing,
     TlsVersion, Treatment, WantedCertificates, host,
 };
 use crate::snapshot::LONGEST_NAME_BYTES;
@@ -59,7 +59,7 @@ fn app(networking: Networking, ports: Vec<Port>, labels: &[(&str, &str)]) -> App
         config_version: AppVersion(1),
         instances: 1,
         labels: labels.iter().copied().collect(),
-        layout: Arc::new(Layout { networking, ports }),
+        layout: Arc::new(Layout::of_app(networking, ports)),
         health_checks: checks(0),
     }
 }
@@ -513,7 +513,8 @@ fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
             (
                 "HAPROXY_1_HTTP_BACKEND_REVPROXY_GLUE",
                 unsupported,
-                "not supported yet: Location headers of responses stay as they are"
+                "not supported yet: Location headers of responses are rewritten as \
+                 HTTP_BACKEND_REVPROXY_PATH asks"
             ),
         ]
     );
@@ -622,7 +623,7 @@ fn allowed_networks_are_read_into_their_port() {
     let (treatment, problems) = treated(&[(key, " 10.1.55.43  10.1.40.0/24 10.1.40.0/24")]);
     assert!(problems.is_empty(), "{problems:?}");
     let allowed = treatment.allowed_networks.unwrap();
-    let networks = ["10.1.40.0/24", "10.1.55.43"].map(|text| ClientNetwork::parse(text).unwrap());
+    let networks = ["10.1.40.0/24", "10.1.55.43"].map(|text| IpNetwork::parse(text).unwrap());
     assert_eq!(
         (
             allowed.value.as_slice(),
@@ -870,9 +871,9 @@ fn an_unknown_label_is_named_with_the_nearest_known_one() {
             "it means nothing with the index of a port; write it as in HAPROXY_DEPLOYMENT_GROUP",
         ),
         (
-            "HAPROXY_HTTP_BACKEND_REVPROXY_GLUE",
+            "HAPROXY_MAP_HTTP_FRONTEND_ACL",
             "it means nothing without the index of a port; remove it: \
-             HAPROXY_0_HTTP_BACKEND_REVPROXY_GLUE is not supported yet either",
+             HAPROXY_0_MAP_HTTP_FRONTEND_ACL is not supported yet either",
         ),
     ] {
         assert_eq!(problem(key), told);
@@ -1530,10 +1531,7 @@ fn with_service_port(config: &Config, labels: &[(&str, &str)]) -> (Arc<Route>, V
         service_port: Some(number),
         ..port(None, true)
     });
-    app.layout = Arc::new(Layout {
-        networking: Networking::Host,
-        ports: ports.into(),
-    });
+    app.layout = Arc::new(Layout::of_app(Networking::Host, ports.into()));
     let mut intents = Intents::new(config.clone());
     intents.follow(&known(app, Vec::new()));
     let intent = intents.apps().values().next().cloned().unwrap();

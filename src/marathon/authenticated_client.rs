@@ -69,6 +69,11 @@ impl AuthenticatedClient {
         &self.last_heard
     }
 
+    /// The metrics.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// The configuration.
     pub(super) fn config(&self) -> &Config {
         self.https.config()

@@ -90,6 +90,7 @@ impl FactSubject {
             | Event::AppChanged(_)
             | Event::AppUnreadable(_)
             | Event::AppGone(_)
+            | Event::PodGone(_)
             | Event::AppTerminated(_)
             | Event::DefinitionRead { .. }
             | Event::InstanceGone { .. }

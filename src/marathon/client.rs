@@ -1,6 +1,7 @@
-//! The requests besides the stream: apps with their tasks, one app, a group, an old definition,
-//! the leader.
+//! The requests besides the stream: apps with their tasks, pods with their instances, one of these, a
+//! group, an old definition, the leader.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::time::Instant;
 
 use super::authenticated_client::AuthenticatedClient;
 use super::config::BaseUrl;
@@ -21,7 +23,10 @@ use super::translate::{self, Asked, ListReader};
 use crate::net::body::collect;
 use crate::net::redirect::authority;
 use crate::state::app::AppId;
-use crate::state::event::{Event, List, Purpose};
+use crate::state::event::{Event, List, PodsExtent, Purpose};
+
+/// Content type of Marathon's answers.
+const JSON: &str = "application/json";
 
 /// Bytes of the answer to a ping, which has 4.
 const PONG_LIMIT_BYTES: usize = 64;
@@ -86,9 +91,7 @@ impl MarathonClient {
     ) -> Result<FetchAnswer, Error> {
         match asked {
             Fetch::Everything(purpose) => {
-                let path = "/v2/apps?embed=apps.tasks";
-                let body = self.get(base, path, limit).await?;
-                let list = body.list(ListReader::of_apps()).await?;
+                let list = self.everything(base, limit).await?;
                 Ok(FetchAnswer::Fact(Event::Synced(List {
                     purpose: *purpose,
                     ..list
@@ -104,6 +107,7 @@ impl MarathonClient {
                     group: group.clone(),
                     list: List {
                         purpose: Purpose::Announced,
+                        pods: PodsExtent::AppsAlone,
                         ..list
                     },
                 }))
@@ -122,6 +126,31 @@ impl MarathonClient {
                 Ok(FetchAnswer::Fact(match body {
                     Some(body) => body.translated(translate::app).await?,
                     None => Event::AppGone(app.clone()),
+                }))
+            }
+            Fetch::Pod(pod) => {
+                let path = format!("/v2/pods{}::status", encoded(pod));
+                let body = self.find(base, &path, Asked::Pod(pod), limit).await?;
+                Ok(FetchAnswer::Fact(match body {
+                    Some(body) => body.translated(translate::pod).await?,
+                    None => Event::PodGone(pod.clone()),
+                }))
+            }
+            Fetch::PodDefinition(pod, version) => {
+                let definition = match ids::version_text(*version) {
+                    Some(text) => {
+                        let path = format!("/v2/pods{}::versions/{text}", encoded(pod));
+                        match self.find(base, &path, Asked::Pod(pod), limit).await? {
+                            Some(body) => Some(body.translated(translate::pod_definition).await?),
+                            None => None,
+                        }
+                    }
+                    None => None,
+                };
+                Ok(FetchAnswer::Fact(Event::DefinitionRead {
+                    app: pod.clone(),
+                    version: *version,
+                    definition,
                 }))
             }
             Fetch::Definition(app, version) => {
@@ -145,6 +174,63 @@ impl MarathonClient {
                 }))
             }
         }
+    }
+
+    /// All apps and all pods, asked for at once. The list of pods that fails costs no app.
+    async fn everything(&self, base: &BaseUrl, limit: HeadLimits) -> Result<List, Error> {
+        let apps = async {
+            let begun = Instant::now();
+            let path = "/v2/apps?embed=apps.tasks";
+            let body = self.get(base, path, limit).await?;
+            let list = body.list(ListReader::of_apps()).await?;
+            Ok::<_, Error>((list, begun.elapsed()))
+        };
+        if !self.authenticated_client.config().pods {
+            return Ok(apps.await?.0);
+        }
+        let mut pods = pin!(self.pods(base, limit));
+        let mut apps = pin!(apps);
+        let mut listed = None;
+        let (list, took) = loop {
+            tokio::select! {
+                apps = &mut apps => break apps?,
+                pods = &mut pods, if listed.is_none() => listed = Some(pods),
+            }
+        };
+        let pods = match listed {
+            Some(pods) => pods,
+            None => {
+                // What apps there are is not to wait for pods that do not come.
+                let patience = took.max(self.authenticated_client.config().head_patience);
+                within(patience, pods).await
+            }
+        };
+        Ok(match pods {
+            Ok(pods) => list.with_pods(pods),
+            Err(error) => List {
+                pods: PodsExtent::Failed {
+                    why: error.to_string(),
+                    remedy: error.remedy(),
+                },
+                ..list
+            },
+        })
+    }
+
+    /// All pods. A Marathon that has none to offer, before 1.4, does not have the path.
+    async fn pods(&self, base: &BaseUrl, limit: HeadLimits) -> Result<List, Error> {
+        let path = "/v2/pods/::status";
+        let metrics = self.authenticated_client.metrics();
+        let listed = async {
+            match self.get_if_there(base, path, limit).await? {
+                Some(body) => body.list(ListReader::of_pods()).await,
+                None => Ok(List::default()),
+            }
+        };
+        let listed = listed.await;
+        let outcome = listed.as_ref().map_or_else(Error::reason, |_| "ok");
+        metrics.fetches.with_label_values(&["pods", outcome]).inc();
+        listed
     }
 
     /// The leader's `host:port`, as Marathon names it. Part of opening a stream, and as patient.
@@ -234,6 +320,20 @@ impl MarathonClient {
         }
     }
 
+    /// The body of a 200 that is JSON; none for any 404.
+    async fn get_if_there(
+        &self,
+        base: &BaseUrl,
+        path: &str,
+        limit: HeadLimits,
+    ) -> Result<Option<JsonBody<impl AnswerBody>>, Error> {
+        let answer = self.get_any(base, path, limit).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        Ok(Some(answer.json()?))
+    }
+
     /// The body of a 200, or of a 404, that is JSON. Its frames are signs of life if it is an answer.
     async fn get_json(
         &self,
@@ -241,11 +341,19 @@ impl MarathonClient {
         path: &str,
         limit: HeadLimits,
     ) -> Result<(StatusCode, JsonBody<impl AnswerBody>), Error> {
+        let answer = self.get_any(base, path, limit).await?;
+        Ok((answer.status, answer.json()?))
+    }
+
+    /// A 200 or a 404.
+    async fn get_any(
+        &self,
+        base: &BaseUrl,
+        path: &str,
+        limit: HeadLimits,
+    ) -> Result<AnyAnswer<impl AnswerBody>, Error> {
         let uri = uri(base, path)?;
-        let response = self
-            .authenticated_client
-            .get(&uri, "application/json", limit)
-            .await?;
+        let response = self.authenticated_client.get(&uri, JSON, limit).await?;
         let (head, body) = response.into_parts();
         let host = authority(&uri);
         if head.status.is_redirection() {
@@ -255,7 +363,7 @@ impl MarathonClient {
             });
         }
         let found = text(&head.headers, CONTENT_TYPE);
-        let is_json = is_kind(&found, "application/json");
+        let is_json = is_kind(&found, JSON);
         let is_found = head.status == StatusCode::OK;
         let last_heard = self.authenticated_client.last_heard();
         if is_json && is_found {
@@ -265,13 +373,6 @@ impl MarathonClient {
             return Err(Error::Status {
                 host,
                 status: head.status,
-            });
-        }
-        if !is_json {
-            return Err(Error::ContentType {
-                host,
-                wanted: "application/json",
-                found,
             });
         }
         let last_heard = last_heard.clone();
@@ -285,7 +386,34 @@ impl MarathonClient {
             }),
             limit_bytes: self.authenticated_client.config().answer_limit_bytes,
         };
-        Ok((head.status, body))
+        Ok(AnyAnswer {
+            status: head.status,
+            host,
+            content_type: found,
+            body,
+        })
+    }
+}
+
+/// An answer of any content type.
+struct AnyAnswer<B> {
+    status: StatusCode,
+    host: String,
+    content_type: String,
+    body: JsonBody<B>,
+}
+
+impl<B> AnyAnswer<B> {
+    /// The body, if it is JSON.
+    fn json(self) -> Result<JsonBody<B>, Error> {
+        if is_kind(&self.content_type, JSON) {
+            return Ok(self.body);
+        }
+        Err(Error::ContentType {
+            host: self.host,
+            wanted: JSON,
+            found: self.content_type,
+        })
     }
 }
 

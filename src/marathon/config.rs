@@ -21,6 +21,8 @@ pub struct Config {
     /// Hosts, with or without a port, that a redirect may take the login to, beside those of
     /// `marathons` and the leader that Marathon itself names.
     pub leader_hosts: Vec<String>,
+    /// True if pods are served: they are asked for beside the apps. True.
+    pub pods: bool,
     /// Time limit for opening a TCP connection. 3 s.
     pub connect_limit: Duration,
     /// Time limit for the head of a stream, for the leader's name, and for a single app; a standby holds requests for
@@ -87,6 +89,7 @@ impl Config {
             ca_file: None,
             client_certificate: None,
             leader_hosts: Vec::new(),
+            pods: true,
             connect_limit: Duration::from_secs(3),
             head_limit: Duration::from_secs(15),
             head_patience: Duration::from_secs(3),
@@ -152,7 +155,7 @@ mod tests {
         assert_eq!(
             format!("{config:?}"),
             "Config { marathons: [\"http://m:8080\"], login: None, ca_file: None, \
-             client_certificate: None, leader_hosts: [], connect_limit: 3s, head_limit: 15s, \
+             client_certificate: None, leader_hosts: [], pods: true, connect_limit: 3s, head_limit: 15s, \
              head_patience: 3s, idle_limit: 45s, ping_after: 15s, ping_limit: 2s, confirm_limit: 30s, request_limit: 120s, event_limit_bytes: 64000000, \
              answer_limit_bytes: 256000000, heard_limit: 50000, resync_interval: 300s, \
              list_pause: 2s, confirmation_delay: 10s, missing_app_interval: 10s, backoff_first: 200ms, \

@@ -9,14 +9,18 @@ use crate::state::event::Purpose;
 /// One fetch from Marathon.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fetch {
-    /// All apps with their tasks.
+    /// All apps with their tasks, and all pods.
     Everything(Purpose),
     /// The apps below a group.
     Group(AppId),
     /// One app.
     App(AppId),
-    /// A past version of a definition.
+    /// One pod.
+    Pod(AppId),
+    /// A past version of an app's definition.
     Definition(AppId, AppVersion),
+    /// A past version of a pod's definition.
+    PodDefinition(AppId, AppVersion),
 }
 
 /// Time limits of one question.
@@ -38,7 +42,9 @@ impl Fetch {
             Self::Everything(_) => "everything",
             Self::Group(_) => "group",
             Self::App(_) => "app",
+            Self::Pod(_) => "pod",
             Self::Definition(..) => "definition",
+            Self::PodDefinition(..) => "pod_definition",
         }
     }
 
@@ -47,21 +53,31 @@ impl Fetch {
         match self {
             Self::Everything(purpose) => *purpose,
             Self::Group(_) => Purpose::Announced,
-            Self::App(_) | Self::Definition(..) => Purpose::Routine,
+            Self::App(_) | Self::Pod(_) | Self::Definition(..) | Self::PodDefinition(..) => {
+                Purpose::Routine
+            }
         }
     }
 
     /// True if the answer to this one says all that the answer to `other` would say.
     pub(super) fn covers(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Everything(_), Self::Everything(_) | Self::Group(_) | Self::App(_)) => true,
+            (
+                Self::Everything(_),
+                Self::Everything(_) | Self::Group(_) | Self::App(_) | Self::Pod(_),
+            ) => true,
             (Self::Group(group), Self::Group(id) | Self::App(id)) => {
                 id == group || is_below(id, group)
             }
-            (Self::App(app), Self::App(id)) => app == id,
+            (Self::App(of), Self::App(id)) | (Self::Pod(of), Self::Pod(id)) => of == id,
             (
-                Self::Everything(_) | Self::Group(_) | Self::App(_) | Self::Definition(..),
-                Self::Everything(_) | Self::Group(_) | Self::App(_) | Self::Definition(..),
+                Self::Everything(_)
+                | Self::Group(_)
+                | Self::App(_)
+                | Self::Pod(_)
+                | Self::Definition(..)
+                | Self::PodDefinition(..),
+                _,
             ) => false,
         }
     }
@@ -71,7 +87,9 @@ impl Fetch {
     pub(super) fn groups_above(&self) -> impl Iterator<Item = Self> {
         let id = match self {
             Self::Group(id) | Self::App(id) => id.as_str(),
-            Self::Everything(_) | Self::Definition(..) => "",
+            Self::Everything(_) | Self::Pod(_) | Self::Definition(..) | Self::PodDefinition(..) => {
+                ""
+            }
         };
         let of_app = matches!(self, Self::App(_));
         let ends = id.match_indices('/').map(|(at, _)| at);
@@ -95,11 +113,13 @@ impl Fetch {
                 head: config.request_limit,
                 whole: config.request_limit,
             },
-            Self::App(_) | Self::Definition(..) => FetchLimits {
-                again_after,
-                head: (again_after + config.head_limit).min(config.request_limit),
-                whole: config.request_limit,
-            },
+            Self::App(_) | Self::Pod(_) | Self::Definition(..) | Self::PodDefinition(..) => {
+                FetchLimits {
+                    again_after,
+                    head: (again_after + config.head_limit).min(config.request_limit),
+                    whole: config.request_limit,
+                }
+            }
         }
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct FetchQueue {
     /// Departure of the list that is under way.
     list_left: Option<Turn>,
     confirmation_delay: Duration,
+    /// False if Marathon is asked for no pods.
+    has_pods: bool,
 }
 
 impl FetchQueue {
@@ -37,6 +39,7 @@ impl FetchQueue {
             parts: PartQueue::new(config),
             list_left: None,
             confirmation_delay: config.confirmation_delay,
+            has_pods: config.pods,
         }
     }
 
@@ -60,12 +63,17 @@ impl FetchQueue {
                 return false;
             }
             RefreshNeeded::Group(group) => Fetch::Group(group),
+            RefreshNeeded::Pod(_) | RefreshNeeded::PodDefinition(..) if !self.has_pods => {
+                return false;
+            }
             RefreshNeeded::App(app) => Fetch::App(app),
+            RefreshNeeded::Pod(pod) => Fetch::Pod(pod),
+            RefreshNeeded::PodDefinition(pod, version) => Fetch::PodDefinition(pod, version),
             RefreshNeeded::Definition(app, version) => Fetch::Definition(app, version),
             // Not Marathon is asked for that.
             RefreshNeeded::Agent(_) | RefreshNeeded::Certificates(_) => return false,
         };
-        let is_past = matches!(part, Fetch::Definition(..));
+        let is_past = matches!(part, Fetch::Definition(..) | Fetch::PodDefinition(..));
         if is_past || self.parts.waiting_since(None) < MOST_PARTS {
             self.parts.add(part, is_announced);
         }
@@ -111,7 +119,11 @@ impl FetchQueue {
                 self.lists.listed(took, now);
                 self.list_left.take()
             }
-            Fetch::Group(_) | Fetch::App(_) | Fetch::Definition(..) => None,
+            Fetch::Group(_)
+            | Fetch::App(_)
+            | Fetch::Pod(_)
+            | Fetch::Definition(..)
+            | Fetch::PodDefinition(..) => None,
         };
         self.parts.answered(fetch, left)
     }
@@ -124,9 +136,11 @@ impl FetchQueue {
                 self.list_left = None;
                 self.lists.failed(*purpose, took, now)
             }
-            Fetch::Group(_) | Fetch::App(_) | Fetch::Definition(..) => {
-                self.parts.failed(fetch, now)
-            }
+            Fetch::Group(_)
+            | Fetch::App(_)
+            | Fetch::Pod(_)
+            | Fetch::Definition(..)
+            | Fetch::PodDefinition(..) => self.parts.failed(fetch, now),
         }
     }
 
@@ -134,11 +148,15 @@ impl FetchQueue {
     pub(super) fn given_up(&mut self, fetch: &Fetch) {
         match fetch {
             Fetch::Everything(_) => self.list_left = None,
-            Fetch::Group(_) | Fetch::App(_) | Fetch::Definition(..) => self.parts.given_up(fetch),
+            Fetch::Group(_)
+            | Fetch::App(_)
+            | Fetch::Pod(_)
+            | Fetch::Definition(..)
+            | Fetch::PodDefinition(..) => self.parts.given_up(fetch),
         }
     }
 
-    /// Notes that Marathon does not have that app: it is not asked for again for a while.
+    /// Notes that Marathon does not have that app or pod: it is not asked for again for a while.
     pub(super) fn is_missing(&mut self, app: AppId, now: Instant) {
         self.parts.is_missing(app, now);
     }

@@ -108,18 +108,18 @@ impl InFlight {
     }
 
     /// True if one more fetch other than a list may be sent.
-    pub(super) fn has_place_for_a_part(&self, slow_after: Duration) -> bool {
-        let fast = self
-            .parts()
-            .filter(|part| part.sent_at.elapsed() < slow_after);
+    pub(super) fn has_place_for_a_part(&self, slow_after: Duration, now: Instant) -> bool {
+        let fast = self.parts().filter(|part| now < part.sent_at + slow_after);
         fast.count() < PARTS_AT_A_TIME
     }
 
     /// Takes out the slow fetches beyond their number, and ends them.
-    pub(super) fn give_up_slow(&mut self, slow_after: Duration) -> Vec<(Fetch, BaseUrl)> {
-        let slow = self
-            .parts()
-            .filter(|part| part.sent_at.elapsed() >= slow_after);
+    pub(super) fn give_up_slow(
+        &mut self,
+        slow_after: Duration,
+        now: Instant,
+    ) -> Vec<(Fetch, BaseUrl)> {
+        let slow = self.parts().filter(|part| now >= part.sent_at + slow_after);
         let mut slow: Vec<_> = slow.map(|part| (part.sent_at, part.id)).collect();
         slow.sort_unstable();
         let too_many: Vec<_> = slow.into_iter().skip(MOST_SLOW_PARTS).collect();
@@ -432,7 +432,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silent_fetches_leave_places_for_others_and_the_latest_of_many_are_given_up() {
         let mut bench = Bench::default();
-        let has_place = |bench: &Bench| bench.in_flight.has_place_for_a_part(SLOW_AFTER);
+        let has_place = |bench: &Bench| {
+            bench
+                .in_flight
+                .has_place_for_a_part(SLOW_AFTER, Instant::now())
+        };
         let mut sent = 0;
         let mut given_up = Vec::new();
         for _ in 0..3 {
@@ -446,7 +450,7 @@ mod tests {
                 Some(now + SLOW_AFTER)
             );
             tokio::time::advance(SLOW_AFTER).await;
-            given_up.extend(bench.in_flight.give_up_slow(SLOW_AFTER));
+            given_up.extend(bench.in_flight.give_up_slow(SLOW_AFTER, Instant::now()));
             assert!(has_place(&bench));
         }
         assert_eq!(sent, 3 * PARTS_AT_A_TIME);
@@ -458,7 +462,12 @@ mod tests {
         // A list takes no place of theirs, however slow it is.
         bench.send(list());
         tokio::time::advance(SLOW_AFTER * 10).await;
-        assert!(bench.in_flight.give_up_slow(SLOW_AFTER).is_empty());
+        assert!(
+            bench
+                .in_flight
+                .give_up_slow(SLOW_AFTER, Instant::now())
+                .is_empty()
+        );
     }
 
     #[tokio::test(start_paused = true)]

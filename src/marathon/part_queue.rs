@@ -85,7 +85,7 @@ impl PartQueue {
     /// Puts a question at the end, unless it waits already. One that an event announced is asked
     /// although Marathon did not have the app a moment ago.
     pub(super) fn add(&mut self, fetch: Fetch, is_announced: bool) {
-        if is_announced && let Fetch::App(app) = &fetch {
+        if is_announced && let Fetch::App(app) | Fetch::Pod(app) = &fetch {
             self.missing.remove(app);
         }
         if let Some((_, was_announced)) = self.waiting.get_mut(&fetch) {
@@ -143,8 +143,11 @@ impl PartQueue {
             .get(fetch)
             .is_some_and(|pause| pause.until > now);
         let is_missing = match fetch {
-            Fetch::App(app) => self.missing.contains_key(app),
-            Fetch::Everything(_) | Fetch::Group(_) | Fetch::Definition(..) => false,
+            Fetch::App(app) | Fetch::Pod(app) => self.missing.contains_key(app),
+            Fetch::Everything(_)
+            | Fetch::Group(_)
+            | Fetch::Definition(..)
+            | Fetch::PodDefinition(..) => false,
         };
         let is_under_way = self.under_way.contains_key(fetch);
         !(is_paused || is_missing || is_under_way || self.is_covered(fetch, turn, now))
@@ -285,8 +288,8 @@ impl PartQueue {
 
 fn class(fetch: &Fetch) -> Class {
     match fetch {
-        Fetch::Everything(_) | Fetch::Group(_) | Fetch::App(_) => Class::Current,
-        Fetch::Definition(..) => Class::Past,
+        Fetch::Everything(_) | Fetch::Group(_) | Fetch::App(_) | Fetch::Pod(_) => Class::Current,
+        Fetch::Definition(..) | Fetch::PodDefinition(..) => Class::Past,
     }
 }
 

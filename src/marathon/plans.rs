@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::state::app::{AppId, AppVersion};
+use crate::state::app::AppVersion;
 use crate::state::event::RefreshNeeded;
 
 /// Plans that are remembered. The change of a group follows its plan at once, and few deployments
@@ -13,13 +13,14 @@ const MOST_PLANS: usize = 64;
 /// Apps that are asked for one by one: a list costs Marathon about as much as that many.
 const MOST_NAMED: usize = 100;
 
-/// Plan of a deployment: the version of the root that it leads to, and the apps that it changes.
+/// Plan of a deployment: the version of the root that it leads to, and the apps and pods that it
+/// changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The version, which the change of the group has too.
     pub version: AppVersion,
-    /// The apps.
-    pub apps: BTreeSet<AppId>,
+    /// What is to be refreshed once the root has that version: apps and pods.
+    pub parts: BTreeSet<RefreshNeeded>,
 }
 
 /// The latest plans.
@@ -57,15 +58,15 @@ impl Plans {
             return stale;
         };
         let all = std::iter::once(first).chain(plans);
-        let apps: BTreeSet<_> = all.flat_map(|plan| &plan.apps).cloned().collect();
-        if apps.len() > MOST_NAMED {
+        let parts: BTreeSet<_> = all.flat_map(|plan| &plan.parts).cloned().collect();
+        if parts.len() > MOST_NAMED {
             return stale;
         }
         if self.changed.len() >= MOST_PLANS {
             self.changed.pop_front();
         }
         self.changed.push_back(version);
-        apps.into_iter().map(RefreshNeeded::App).collect()
+        parts.into_iter().collect()
     }
 
     /// What is stale after an app of that version was posted: nothing if the change of its group was
@@ -85,12 +86,16 @@ impl Plans {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::app::AppId;
     use crate::state::event::Purpose;
 
     fn plan(version: i64, apps: &[&str]) -> Plan {
         Plan {
             version: AppVersion(version),
-            apps: apps.iter().copied().map(AppId::from).collect(),
+            parts: apps
+                .iter()
+                .map(|app| RefreshNeeded::App((*app).into()))
+                .collect(),
         }
     }
 

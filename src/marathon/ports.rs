@@ -15,15 +15,15 @@ pub(super) fn layout(app: &wire::AppWithTasks<'_>) -> Result<Layout, TranslateEr
         Networking::Bridge if mappings.is_empty() => host_ports(app),
         // Marathon gives every mapping of a bridge an agent port, named or not.
         Networking::Bridge => mappings.iter().map(|m| mapped_port(m, true)).collect(),
-        Networking::Container if mappings.is_empty() => discovery_ports(app),
-        Networking::Container => mappings
+        Networking::Container | Networking::Pod if mappings.is_empty() => discovery_ports(app),
+        Networking::Container | Networking::Pod => mappings
             .iter()
             .map(|m| mapped_port(m, m.host_port.is_some()))
             .collect(),
     };
     let mut ports = ports?;
     ports.shrink_to_fit();
-    Ok(Layout { networking, ports })
+    Ok(Layout::of_app(networking, ports))
 }
 
 /// The networking mode: 1.4's fields first, overridden by the last of `networks` (1.5 and later),

@@ -187,6 +187,7 @@ impl Resolver {
                 }
                 Event::AppUnreadable(_)
                 | Event::AppGone(_)
+                | Event::PodGone(_)
                 | Event::AppTerminated(_)
                 | Event::DefinitionRead { .. }
                 | Event::InstanceGone { .. }

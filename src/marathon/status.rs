@@ -8,7 +8,10 @@ pub(super) const STREAM: SourcePart = SourcePart::vital("the event stream");
 /// Lists of everything. The first is awaited; later ones find only what events did not say.
 pub(super) const LISTS: SourcePart = SourcePart::minor("the list of all apps");
 
-/// Questions about single apps and groups.
+/// Lists of pods, which come with those of apps.
+pub(super) const PODS: SourcePart = SourcePart::minor("the list of all pods");
+
+/// Questions about single apps, pods and groups.
 pub(super) const SINGLE_APPS: SourcePart = SourcePart::minor("a question about single apps");
 
 /// The file with the login.

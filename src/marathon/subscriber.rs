@@ -142,8 +142,9 @@ impl Subscriber {
     /// Runs until nobody receives the facts any more.
     pub(super) async fn run(mut self) {
         loop {
-            self.ask();
-            match self.next().await {
+            let now = Instant::now();
+            self.ask(now);
+            match self.next(now).await {
                 LoopEvent::Stream(StreamStep::Due) => self.open(),
                 LoopEvent::Stream(StreamStep::Heard(event)) => self.hear(&event),
                 LoopEvent::Stream(StreamStep::Lost(loss)) => self.lose(&loss),
@@ -169,13 +170,13 @@ impl Subscriber {
         }
     }
 
-    /// Waits for the next thing to happen. Everything else stands still meanwhile; nothing that is
-    /// done about it waits.
-    async fn next(&mut self) -> LoopEvent {
+    /// Waits for the next thing to happen since `asked_at`, when all that was due was asked.
+    /// Everything else stands still meanwhile; nothing that is done about it waits.
+    async fn next(&mut self, asked_at: Instant) -> LoopEvent {
         let has_mail = self.in_flight.has_answer()
             || !self.pending_news.is_empty()
             || !self.backlog.is_empty();
-        let wake_at = self.wake_at();
+        let wake_at = self.wake_at(asked_at);
         tokio::select! {
             step = self.stream.next(self.config.confirm_limit) => LoopEvent::Stream(step),
             Some(fetched) = self.fetch_tasks.join_next() => match fetched {
@@ -198,18 +199,21 @@ impl Subscriber {
         }
     }
 
-    /// Next time at which a question may be asked, or one under way is to be looked at.
-    fn wake_at(&self) -> Option<Instant> {
+    /// Next time after `asked_at`, perhaps over already, at which a question may be asked, or one under
+    /// way is to be looked at. A later reading of the clock would miss what became due in between.
+    fn wake_at(&self, asked_at: Instant) -> Option<Instant> {
         self.stream.following_since()?;
-        let now = Instant::now();
         let patience = self.config.head_patience;
         let lists = match self.in_flight.list_sent_at() {
-            Some(sent_at) => [Some(sent_at + LIST_SLOW_AFTER).filter(|at| *at > now), None],
-            None => [self.fetch_queue.list_wake_at(now), self.resync_at],
+            Some(sent_at) => [
+                Some(sent_at + LIST_SLOW_AFTER).filter(|at| *at > asked_at),
+                None,
+            ],
+            None => [self.fetch_queue.list_wake_at(asked_at), self.resync_at],
         };
-        let may_ask = self.in_flight.has_place_for_a_part(patience);
-        let parts = may_ask.then(|| self.fetch_queue.part_wake_at(now));
-        let slow = self.in_flight.wake_at(patience, now);
+        let may_ask = self.in_flight.has_place_for_a_part(patience, asked_at);
+        let parts = may_ask.then(|| self.fetch_queue.part_wake_at(asked_at));
+        let slow = self.in_flight.wake_at(patience, asked_at);
         let all = lists.into_iter().chain([parts.flatten(), slow]);
         all.flatten().min()
     }
@@ -488,18 +492,37 @@ mod tests {
             subscriber.want(RefreshNeeded::App("/web".into()), "test");
         };
         want(&mut subscriber);
-        subscriber.ask();
-        assert_eq!(subscriber.wake_at(), None);
+        subscriber.ask(Instant::now());
+        assert_eq!(subscriber.wake_at(Instant::now()), None);
         assert!(subscriber.fetch_tasks.is_empty());
         follow(&mut subscriber);
-        subscriber.ask();
+        subscriber.ask(Instant::now());
         assert_eq!(subscriber.fetch_tasks.len(), 2);
         // Each is under way: neither is asked twice, and the loop wakes to look at them.
         want(&mut subscriber);
-        subscriber.ask();
+        subscriber.ask(Instant::now());
         assert_eq!(subscriber.fetch_tasks.len(), 2);
         let patience = subscriber.config.head_patience;
-        assert_eq!(subscriber.wake_at(), Some(Instant::now() + patience));
+        assert_eq!(
+            subscriber.wake_at(Instant::now()),
+            Some(Instant::now() + patience)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_becomes_due_while_the_loop_turns_is_not_forgotten() {
+        let mut subscriber = subscriber();
+        follow(&mut subscriber);
+        subscriber.want(RefreshNeeded::App("/web".into()), "test");
+        let now = Instant::now();
+        let app = subscriber.fetch_queue.next_part(now).unwrap();
+        let wait = subscriber.fetch_queue.failed(&app, Duration::ZERO, now);
+        subscriber.ask(now);
+        assert!(subscriber.fetch_tasks.is_empty());
+        tokio::time::advance(wait).await;
+        assert_eq!(subscriber.wake_at(now), Some(now + wait));
+        subscriber.ask(Instant::now());
+        assert_eq!(subscriber.fetch_tasks.len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -507,9 +530,9 @@ mod tests {
         let mut subscriber = subscriber();
         follow(&mut subscriber);
         subscriber.want(RefreshNeeded::Everything(Purpose::Routine), "test");
-        subscriber.ask();
+        subscriber.ask(Instant::now());
         tokio::time::advance(LIST_SLOW_AFTER).await;
-        subscriber.ask();
+        subscriber.ask(Instant::now());
         let failure = subscriber.status.current().last_error.unwrap();
         assert_eq!(failure.part, "the list of all apps");
         assert!(failure.error.contains("10s"), "{}", failure.error);

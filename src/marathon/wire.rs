@@ -1,6 +1,7 @@
 //! Marathon's JSON as Marathon spells it, of every generation, nulls and missing keys included.
 
 mod health_check;
+mod pod;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,6 +14,9 @@ use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 
 pub(super) use health_check::{Lenient, ListedCheck};
+pub(super) use pod::{
+    PodCheck, PodEndpoint, PodInstance, PodNetwork, PodSpec, PodStatus, StatusContainer,
+};
 
 /// Text, borrowed from the JSON unless it has escapes there.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -377,11 +381,21 @@ pub(super) struct DeploymentStep {
 
 #[derive(Deserialize)]
 pub(super) struct Action {
-    #[serde(default)]
-    pub action: Option<String>,
+    #[serde(default, rename = "action")]
+    pub name: Option<String>,
     /// None when the action is about a pod.
     #[serde(default)]
     pub app: Option<String>,
+    #[serde(default)]
+    pub pod: Option<String>,
+}
+
+/// `pod_created_event`, `pod_updated_event` and `pod_deleted_event`.
+#[derive(Deserialize)]
+pub(super) struct PodEvent {
+    /// Path of the request that changed the pod: the one that creates it names none.
+    #[serde(default)]
+    pub uri: Option<String>,
 }
 
 fn not_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

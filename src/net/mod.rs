@@ -19,6 +19,8 @@ pub mod retry;
 pub mod roots;
 mod secret_file;
 pub mod source_status;
+#[cfg(test)]
+pub(crate) mod stopped_clock;
 pub mod task_panic;
 pub mod throttle;
 pub mod tls;

@@ -40,6 +40,7 @@ pub(super) enum NetworkingWord {
     Host,
     Bridge,
     Container,
+    Pod,
 }
 
 both_ways!(
@@ -47,7 +48,8 @@ both_ways!(
     Networking {
         Host,
         Bridge,
-        Container
+        Container,
+        Pod
     }
 );
 
@@ -176,6 +178,9 @@ pub(super) struct AppRecord<'a> {
     #[serde(default)]
     pub(super) instances: u32,
     pub(super) labels: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    /// Position, key and value of the labels of a pod's endpoints.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) port_labels: Vec<(usize, Cow<'a, str>, Cow<'a, str>)>,
     pub(super) layout: LayoutRecord<'a>,
     #[serde(borrow)]
     pub(super) health_checks: ChecksRecord<'a>,
@@ -226,6 +231,9 @@ pub(super) struct LayoutRecord<'a> {
     pub(super) networking: NetworkingWord,
     #[serde(borrow)]
     pub(super) ports: Vec<PortRecord<'a>>,
+    /// Name and number of endpoints of the containers of a pod.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) containers: Vec<(Cow<'a, str>, usize)>,
 }
 
 /// One of them.

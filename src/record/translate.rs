@@ -15,7 +15,9 @@ use super::document::{
 };
 use super::fault::RecordFault;
 use crate::pipeline::{DepartedClusters, World};
-use crate::state::app::{App, AppVersion, Definition, InstanceId, Layout, Port, Task, TaskId};
+use crate::state::app::{
+    App, AppVersion, Definition, InstanceId, Labels, Layout, PodContainer, Port, Task, TaskId,
+};
 use crate::state::certificate::Certificate;
 use crate::state::event::Source;
 use crate::state::parts::{AppParts, StateParts};
@@ -156,6 +158,7 @@ fn app_record(parts: &AppParts) -> AppRecord<'_> {
         layout,
         health_checks,
     } = &**app;
+    let port_labels = labels.of_ports();
     let labels = labels.iter();
     let past = past.iter();
     AppRecord {
@@ -165,6 +168,9 @@ fn app_record(parts: &AppParts) -> AppRecord<'_> {
         instances: *instances,
         labels: labels
             .map(|(key, value)| (key.into(), value.into()))
+            .collect(),
+        port_labels: port_labels
+            .map(|(port, key, value)| (port, key.into(), value.into()))
             .collect(),
         layout: layout_record(layout),
         health_checks: checks_record(health_checks),
@@ -182,6 +188,7 @@ fn app(record: AppRecord<'_>) -> AppParts {
         config_version,
         instances,
         labels,
+        port_labels,
         layout: recorded,
         health_checks,
         tasks,
@@ -195,7 +202,7 @@ fn app(record: AppRecord<'_>) -> AppParts {
             version: AppVersion(version),
             config_version: AppVersion(config_version),
             instances,
-            labels: labels.collect(),
+            labels: Labels::with_ports(labels, port_labels),
             layout: Arc::new(layout(recorded)),
             health_checks: checks(health_checks),
         }),
@@ -229,18 +236,37 @@ fn definition(record: DefinitionRecord<'_>) -> Definition {
 }
 
 fn layout_record(layout: &Layout) -> LayoutRecord<'_> {
-    let Layout { networking, ports } = layout;
+    let Layout {
+        networking,
+        ports,
+        containers,
+    } = layout;
+    let containers = containers.iter();
     LayoutRecord {
         networking: (*networking).into(),
         ports: ports.iter().map(port_record).collect(),
+        containers: containers
+            .map(|PodContainer { name, endpoints }| ((&**name).into(), *endpoints))
+            .collect(),
     }
 }
 
 fn layout(record: LayoutRecord<'_>) -> Layout {
-    let LayoutRecord { networking, ports } = record;
+    let LayoutRecord {
+        networking,
+        ports,
+        containers,
+    } = record;
+    let containers = containers.into_iter();
     Layout {
         networking: networking.into(),
         ports: ports.into_iter().map(port).collect(),
+        containers: containers
+            .map(|(name, endpoints)| PodContainer {
+                name: name.into(),
+                endpoints,
+            })
+            .collect(),
     }
 }
 

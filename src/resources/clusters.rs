@@ -12,7 +12,7 @@ use envoy_api::envoy::extensions::upstreams::http::v3 as upstream;
 use envoy_api::envoy::r#type::v3::Percent;
 use envoy_api::prost::Message as _;
 
-use super::config::Config;
+use super::config::{Config, USUAL_LIMIT};
 use super::source::{config_source, duration};
 use super::{balancing, header_case, named_servers, origin, retries, task_checks, task_sockets};
 use crate::intent::{BackendSettings, TaskProtocol};
@@ -20,11 +20,6 @@ use crate::snapshot::{Encode, Flavour, Kind, Name, Origin, Resource, Version};
 
 /// HAProxy's `timeout connect` in marathon-lb's default configuration.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// HAProxy's `maxconn` per frontend there. Envoy's [own
-/// limits](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/circuit_breaker.proto#config-cluster-v3-circuitbreakers-thresholds)
-/// (1,024 requests, 3 retries) lose requests while tasks are replaced under load.
-const BREAKER_LIMIT: u32 = 10_000;
 
 /// Failures in a row to connect to an address after which it is out of the turn.
 const CONNECT_FAILURES: u32 = 3;
@@ -115,17 +110,19 @@ impl Encode for ClusterWriter {
     }
 }
 
-/// A cluster without its name, and without the [panic
-/// mode](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold) that would send requests to
-/// tasks that are known to be ill.
+/// A cluster without its name.
 fn common(config: &Config, settings: Option<&BackendSettings>, flavour: Flavour) -> Bytes {
     let protocol = settings.map_or(TaskProtocol::default(), |settings| settings.protocol);
     let limit = settings.and_then(|settings| settings.connection_limit);
+    let requests = settings.and_then(|settings| settings.request_limit);
+    let requests = requests.unwrap_or(config.request_limit);
+    let connections = settings.and_then(|settings| settings.total_connection_limit);
     let breaker = api::circuit_breakers::Thresholds {
-        max_connections: Some(BREAKER_LIMIT),
-        max_pending_requests: Some(BREAKER_LIMIT),
-        max_requests: Some(BREAKER_LIMIT),
-        max_retries: Some(BREAKER_LIMIT),
+        max_connections: Some(connections.unwrap_or(config.connection_limit)),
+        max_pending_requests: Some(requests),
+        max_requests: Some(requests),
+        // Those of requests that no task can have begun to answer.
+        max_retries: Some(USUAL_LIMIT),
         ..api::circuit_breakers::Thresholds::default()
     };
     let mut cluster = api::Cluster {
@@ -143,8 +140,9 @@ fn common(config: &Config, settings: Option<&BackendSettings>, flavour: Flavour)
         }),
         outlier_detection: Some(outlier_detection()),
         common_lb_config: Some(api::cluster::CommonLbConfig {
-            // Never send to tasks that are known to be ill because many are.
-            healthy_panic_threshold: Some(Percent { value: 0.0 }),
+            healthy_panic_threshold: Some(Percent {
+                value: config.panic_percent.into(),
+            }),
             ..api::cluster::CommonLbConfig::default()
         }),
         ..api::Cluster::default()

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::access_log::AccessLog;
 use crate::intent::path::PathRules;
 use crate::snapshot::{Kind, Version};
 
@@ -36,7 +37,23 @@ pub struct Config {
     /// Number of trusted proxies in front of these, whose `X-Forwarded-` headers are believed
     /// ([`xff_num_trusted_hops`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto#envoy-v3-api-field-extensions-filters-network-http-connection-manager-v3-httpconnectionmanager-xff-num-trusted-hops)).
     pub trusted_hops: u32,
+    /// Most connections of a proxy to the tasks of a port at once.
+    pub connection_limit: u32,
+    /// Most requests of a proxy to the tasks of a port at once, and as many that wait for a
+    /// connection.
+    pub request_limit: u32,
+    /// Percentage of healthy tasks below which proxies send requests to all, ill ones too; 0: never
+    /// ([panic
+    /// threshold](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold)).
+    pub panic_percent: u8,
+    /// Place of the log of requests and connections that proxies write; none: they write none.
+    pub access_log: Option<AccessLog>,
 }
+
+/// HAProxy's `maxconn` per frontend in marathon-lb's default configuration. Envoy's [own
+/// limits](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/circuit_breaker.proto#config-cluster-v3-circuitbreakers-thresholds)
+/// (1,024 requests, 3 retries) lose requests while tasks are replaced under load.
+pub(super) const USUAL_LIMIT: u32 = 10_000;
 
 /// Normalisation of requests before they are routed, so that no spelling of a path goes around its
 /// route ([Envoy's guide for edge
@@ -80,6 +97,10 @@ impl Default for Config {
                 headers_with_underscores: Underscores::Allow,
             },
             trusted_hops: 0,
+            connection_limit: USUAL_LIMIT,
+            request_limit: USUAL_LIMIT,
+            panic_percent: 0,
+            access_log: None,
         }
     }
 }

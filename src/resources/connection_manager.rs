@@ -14,7 +14,7 @@ use hcm::http_connection_manager::{
 use super::config::{Config, Underscores};
 use super::source::{config_source, duration};
 use super::virtual_host::SILENCE_LIMIT;
-use super::{header_case, http_filters, upgrades};
+use super::{access_log, header_case, http_filters, upgrades};
 use crate::intent::path::EscapedSlashes;
 use crate::snapshot::{Flavour, Kind};
 
@@ -53,6 +53,7 @@ pub(super) fn filter(config: &Config, flavour: Flavour, table: &str) -> api::Fil
             route_config_name: table.to_owned(),
         })),
         http_filters: http_filters::chain(config),
+        access_log: access_log::of_requests(config.access_log.as_ref()),
         common_http_protocol_options: Some(HttpProtocolOptions {
             idle_timeout: Some(duration(KEEP_ALIVE)),
             headers_with_underscores_action: match rules.headers_with_underscores {

@@ -3,6 +3,7 @@
 //! Each kind of resource has a file that writes it; [`Projection`] keeps all of them up to date.
 //! [`retries`] decides which requests are retried.
 
+mod access_log;
 mod app_ids;
 mod balancing;
 mod challenges;
@@ -39,6 +40,7 @@ mod upgrades;
 mod vhds;
 mod virtual_host;
 
+pub use access_log::AccessLog;
 pub use clusters::ClusterTemplate;
 pub use config::{Config, Normalisation, Underscores};
 pub use departed::departed;

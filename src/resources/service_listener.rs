@@ -12,13 +12,14 @@ use envoy_api::envoy::extensions::filters::network::rbac::v3::Rbac;
 use envoy_api::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 use envoy_api::prost::Message as _;
 
+use super::access_log;
 use super::config::Config;
 use super::connection_manager::{self, stat_prefix};
 use super::downstream_tls::{self, Terms, http_protocols};
 use super::source::{duration, listen_address, plain};
 use super::treatment;
 use super::upgrades::TUNNEL_LIMIT;
-use crate::intent::{ClientNetwork, ListenOptions, ListenerClaim, PortMode, ServiceListener};
+use crate::intent::{IpNetwork, ListenOptions, ListenerClaim, PortMode, ServiceListener};
 use crate::snapshot::{Encode, Flavour, Kind, Name, Origin, Resource};
 
 /// Connections that are tried one after the other for one of a client's
@@ -84,7 +85,7 @@ struct Writer {
     tunnel_limit: Duration,
     /// The networks from which connections may come, if not from everywhere. Over http routes ask
     /// for them.
-    networks: Option<Vec<ClientNetwork>>,
+    networks: Option<Vec<IpNetwork>>,
     /// By name, the one for clients without a server name first.
     certificates: Vec<Name>,
 }
@@ -147,6 +148,7 @@ impl Writer {
                 )),
                 idle_timeout: Some(duration(self.tunnel_limit)),
                 max_connect_attempts: Some(CONNECT_ATTEMPTS),
+                access_log: access_log::of_connections(self.config.access_log.as_ref()),
                 ..tcp::TcpProxy::default()
             },
         )
@@ -154,7 +156,7 @@ impl Writer {
 
     /// The [filter](https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/network_filters/rbac_filter)
     /// that closes connections from elsewhere.
-    fn only(&self, networks: &[ClientNetwork]) -> api::Filter {
+    fn only(&self, networks: &[IpNetwork]) -> api::Filter {
         network_filter(
             "envoy.filters.network.rbac",
             &Rbac {

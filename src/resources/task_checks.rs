@@ -12,10 +12,9 @@ use envoy_api::prost_types::{Struct, Value, value};
 
 use super::source::{duration, socket_address};
 use super::task_sockets;
-use crate::intent::{BackendSettings, CheckKind, CheckPlace, CheckedPort, TaskCheck, TaskProtocol};
-
-/// Number of checks in a row that a task must pass to be in again: HAProxy's `rise`.
-const PASSES: u32 = 2;
+use crate::intent::{
+    BackendSettings, CheckKind, CheckMethod, CheckPlace, CheckedPort, TaskCheck, TaskProtocol,
+};
 
 /// Longest random wait before the first check of a task: proxies learn of it at the same moment, and
 /// it gets no requests before.
@@ -41,6 +40,12 @@ const GOOD: Int64Range = Int64Range {
     end: 400,
 };
 
+/// Every status: the expected ones go before.
+const ANY: Int64Range = Int64Range {
+    start: 100,
+    end: 600,
+};
+
 /// Name of the connections that a check makes otherwise than requests do.
 const SOCKET: &str = "check";
 
@@ -60,7 +65,7 @@ pub(super) fn add_to(check: &TaskCheck, settings: &BackendSettings, cluster: &mu
         initial_jitter: Some(duration(FIRST_SPREAD)),
         interval_jitter_percent: SPREAD_PERCENT,
         unhealthy_threshold: Some(check.failures),
-        healthy_threshold: Some(PASSES),
+        healthy_threshold: Some(check.passes),
         reuse_connection: Some(false),
         tls_options: agrees_on_http2.then(|| core::health_check::TlsOptions {
             alpn_protocols: vec!["http/1.1".to_owned()],
@@ -81,13 +86,32 @@ fn checker(kind: &CheckKind) -> core::health_check::HealthChecker {
     use core::health_check::{HealthChecker, HttpHealthCheck, TcpHealthCheck};
     match kind {
         CheckKind::Connect => HealthChecker::TcpHealthCheck(TcpHealthCheck::default()),
-        CheckKind::Get { path, .. } => HealthChecker::HttpHealthCheck(HttpHealthCheck {
-            host: HOST.to_owned(),
-            path: path.to_string(),
-            expected_statuses: vec![GOOD],
-            retriable_statuses: vec![ILL],
+        CheckKind::Request(request) => HealthChecker::HttpHealthCheck(HttpHealthCheck {
+            host: request.host.as_deref().unwrap_or(HOST).to_owned(),
+            path: request.path.to_string(),
+            method: match request.method {
+                CheckMethod::Get => core::RequestMethod::MethodUnspecified,
+                CheckMethod::Head => core::RequestMethod::Head,
+                CheckMethod::Options => core::RequestMethod::Options,
+            }
+            .into(),
+            expected_statuses: match request.statuses.as_slice() {
+                [] => vec![GOOD],
+                ranges => ranges.iter().copied().map(status_range).collect(),
+            },
+            retriable_statuses: match request.statuses.as_slice() {
+                [] => vec![ILL],
+                _ => vec![ANY],
+            },
             ..HttpHealthCheck::default()
         }),
+    }
+}
+
+fn status_range((first, last): (u16, u16)) -> Int64Range {
+    Int64Range {
+        start: first.into(),
+        end: i64::from(last) + 1,
     }
 }
 
@@ -100,7 +124,7 @@ fn socket_of_check(
 ) -> Option<api::cluster::TransportSocketMatch> {
     let over_tls = match &check.kind {
         CheckKind::Connect => false,
-        CheckKind::Get { over_tls, .. } => *over_tls,
+        CheckKind::Request(request) => request.over_tls,
     };
     let is_elsewhere = match check.port {
         CheckedPort::Own => false,

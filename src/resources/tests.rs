@@ -228,6 +228,31 @@ fn a_cluster_is_what_section_6_of_the_design_says() {
 }
 
 #[test]
+fn limits_and_panic_are_what_the_settings_say() {
+    let config = Config {
+        connection_limit: 300,
+        request_limit: 200,
+        panic_percent: 40,
+        ..Config::default()
+    };
+    let state = known(vec![labelled("/web", &[])]);
+    let projection = Projector::full(label_config(), config, &state);
+    let cluster = json(&projection, Kind::Cluster, "/web_0");
+    let percent = &cluster["common_lb_config"]["healthy_panic_threshold"];
+    assert_eq!(percent["value"], 40.0);
+    let limits = &cluster["circuit_breakers"]["thresholds"][0];
+    let expected = [
+        ("max_connections", 300),
+        ("max_pending_requests", 200),
+        ("max_requests", 200),
+        ("max_retries", 10_000),
+    ];
+    for (limit, expected) in expected {
+        assert_eq!(limits[limit], expected, "{limit}");
+    }
+}
+
+#[test]
 fn no_refresh_delay_is_short_enough_to_crash_a_proxy() {
     let config = Config {
         refresh_delay: Duration::ZERO,
@@ -462,10 +487,10 @@ fn a_host_s_routes_go_by_weight_then_app_then_port() {
             ("HAPROXY_1_PATH", "-i /B1"),
         ],
     );
-    two.layout = Arc::new(state::app::Layout {
-        networking: two.layout.networking,
-        ports: vec![port(None, true); 2],
-    });
+    two.layout = Arc::new(state::app::Layout::of_app(
+        two.layout.networking,
+        vec![port(None, true); 2],
+    ));
     let rest = labelled("/a", &[("HAPROXY_0_VHOST", "a.test")]);
     let last = labelled(
         "/c",

@@ -16,7 +16,7 @@ use envoy_api::envoy::r#type::http::v3::Cookie;
 use envoy_api::envoy::r#type::matcher::v3 as matcher;
 
 use super::http_filters;
-use crate::intent::{ClientNetwork, HeaderChange, HeaderText, LocationRewrite, Pattern, Treatment};
+use crate::intent::{HeaderChange, HeaderText, IpNetwork, LocationRewrite, Pattern, Treatment};
 
 /// Puts a treatment on a route to the service's cluster.
 pub(super) fn apply(treatment: &Treatment, route: &mut api::Route) {
@@ -193,7 +193,7 @@ fn path_cut(pattern: &Pattern) -> matcher::RegexMatchAndSubstitute {
     }
 }
 
-fn allowed(networks: &[ClientNetwork]) -> RbacPerRoute {
+fn allowed(networks: &[IpNetwork]) -> RbacPerRoute {
     RbacPerRoute {
         rbac: Some(Rbac {
             rules: Some(rules(networks)),
@@ -204,7 +204,7 @@ fn allowed(networks: &[ClientNetwork]) -> RbacPerRoute {
 
 /// The [rules](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/rbac/v3/rbac.proto#config-rbac-v3-rbac)
 /// that let these networks in, and nobody else.
-pub(super) fn rules(networks: &[ClientNetwork]) -> rbac::Rbac {
+pub(super) fn rules(networks: &[IpNetwork]) -> rbac::Rbac {
     let principals = networks.iter().map(|network| rbac::Principal {
         identifier: Some(rbac::principal::Identifier::RemoteIp(cidr(*network))),
     });
@@ -222,10 +222,10 @@ pub(super) fn rules(networks: &[ClientNetwork]) -> rbac::Rbac {
 }
 
 fn cidr(
-    ClientNetwork {
+    IpNetwork {
         address,
         prefix_bits,
-    }: ClientNetwork,
+    }: IpNetwork,
 ) -> core::CidrRange {
     core::CidrRange {
         address_prefix: match address {

@@ -174,14 +174,8 @@ fn https_redirect(
     service: &Route,
     route: impl FnOnce(api::route::Action) -> api::Route,
 ) -> Option<ClusterRoute> {
-    use api::redirect_action::{RedirectResponseCode, SchemeRewriteSpecifier};
-    let code = match service.treatment.as_ref()?.https_redirect? {
-        RedirectCode::MovedPermanently => RedirectResponseCode::MovedPermanently,
-        RedirectCode::Found => RedirectResponseCode::Found,
-        RedirectCode::SeeOther => RedirectResponseCode::SeeOther,
-        RedirectCode::TemporaryRedirect => RedirectResponseCode::TemporaryRedirect,
-        RedirectCode::PermanentRedirect => RedirectResponseCode::PermanentRedirect,
-    };
+    use api::redirect_action::SchemeRewriteSpecifier;
+    let code = response_code(service.treatment.as_ref()?.https_redirect?);
     let action = api::RedirectAction {
         scheme_rewrite_specifier: Some(SchemeRewriteSpecifier::HttpsRedirect(true)),
         response_code: code.into(),
@@ -194,6 +188,17 @@ fn https_redirect(
         .headers
         .push(arrived_without_tls());
     Some((route, None))
+}
+
+fn response_code(code: RedirectCode) -> api::redirect_action::RedirectResponseCode {
+    use api::redirect_action::RedirectResponseCode;
+    match code {
+        RedirectCode::MovedPermanently => RedirectResponseCode::MovedPermanently,
+        RedirectCode::Found => RedirectResponseCode::Found,
+        RedirectCode::SeeOther => RedirectResponseCode::SeeOther,
+        RedirectCode::TemporaryRedirect => RedirectResponseCode::TemporaryRedirect,
+        RedirectCode::PermanentRedirect => RedirectResponseCode::PermanentRedirect,
+    }
 }
 
 /// A service's requests, to its cluster, as its treatment and its login ask for: those for an
@@ -245,11 +250,11 @@ fn proxied(cluster: &Name, silence_limit: Duration) -> api::route::Action {
 /// ([`RedirectAction`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-redirectaction)):
 /// host, path and query stay as they are.
 fn to_https(claim: &Claim, config: &Config) -> ClusterRoute {
-    use api::redirect_action::{RedirectResponseCode, SchemeRewriteSpecifier};
+    use api::redirect_action::SchemeRewriteSpecifier;
     let port = config.https_listen.port();
     let action = api::RedirectAction {
         scheme_rewrite_specifier: Some(SchemeRewriteSpecifier::HttpsRedirect(true)),
-        response_code: RedirectResponseCode::MovedPermanently.into(),
+        response_code: response_code(claim.route.redirect_code).into(),
         // 0 writes no port. A listener at port 0 gets one that nobody here knows.
         port_redirect: if port == HTTPS_PORT { 0 } else { port.into() },
         ..api::RedirectAction::default()

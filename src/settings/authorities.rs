@@ -29,6 +29,9 @@ impl TaskFlags {
         Ok(labels::TaskConnections {
             active_checks: self.active_health_checks,
             protocols_by_port_name: self.port_name_protocols,
+            networks: Some(&self.task_networks)
+                .filter(|networks| !networks.is_empty())
+                .map(|networks| networks.as_slice().into()),
             authorities: folder.map(authorities).transpose()?.unwrap_or_default(),
         })
     }

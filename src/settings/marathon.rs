@@ -27,6 +27,7 @@ impl Typed {
             ca_file: self.marathon.ca_file()?,
             client_certificate: self.marathon.client_certificate()?,
             leader_hosts: self.marathon.leader_hosts()?,
+            pods: self.marathon.pods,
             resync_interval: self.resync_interval,
             confirmation_delay: self.sudden_loss_delay,
             ping_after: stale_after / 2,

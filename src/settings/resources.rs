@@ -49,6 +49,10 @@ impl Typed {
                 headers_with_underscores: self.edge.headers_with_underscores,
             },
             trusted_hops: self.edge.trusted_hops,
+            connection_limit: self.edge.backend_max_connections,
+            request_limit: self.edge.backend_max_requests,
+            panic_percent: self.edge.panic_threshold,
+            access_log: self.edge.access_log.0.clone(),
             refresh_delay: refresh_delay.unwrap_or(defaults.refresh_delay),
             endpoints_refresh_delay: refresh_delay.unwrap_or(defaults.endpoints_refresh_delay),
             ..defaults

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::bad_setting::flag;
 use super::*;
 use crate::freshness;
-use crate::intent::AcmePort;
 use crate::intent::path::{EscapedSlashes, PathRules};
+use crate::intent::{AcmePort, IpNetwork};
 use crate::labels::Groups;
 use crate::marathon::{MarathonLogin, TokenScheme};
-use crate::resources::Underscores;
+use crate::resources::{AccessLog, Underscores};
 use crate::server::{AllowList, Security};
 use crate::state::event::Source;
 
@@ -125,6 +125,24 @@ fn a_value_may_be_written_as_people_write_it() {
         TokenScheme::Token
     );
     assert_eq!(settings.marathon.marathons.len(), 2);
+}
+
+#[test]
+fn a_log_of_requests_has_a_place_at_envoy() {
+    let place = |value: &str| meant(&format!("--access-log {value}")).resources.access_log;
+    assert_eq!(meant("").resources.access_log, None);
+    assert_eq!(place("OFF"), None);
+    assert_eq!(place("stdout"), Some(AccessLog::Stdout));
+    assert_eq!(place("Stderr"), Some(AccessLog::Stderr));
+    assert_eq!(
+        place("/var/a.log"),
+        Some(AccessLog::File("/var/a.log".into()))
+    );
+    let refused = Typed::from_flags(["--access-log".to_owned(), "a.log".to_owned()]).unwrap_err();
+    assert!(
+        refused.to_string().contains("write a path from the root"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -264,6 +282,22 @@ fn values_that_are_no_numbers_are_refused_as_they_are_typed() {
     ] {
         let flags = line.split_whitespace().map(str::to_owned);
         assert!(Typed::from_flags(flags).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn the_networks_of_tasks_are_a_list_in_their_order() {
+    assert_eq!(meant("").labels.tasks.networks, None);
+    let settings = meant("--task-networks=10.2.0.0/16,fd00::/8");
+    let networks = ["10.2.0.0/16", "fd00::/8"].map(|text| IpNetwork::parse(text).unwrap());
+    assert_eq!(
+        settings.labels.tasks.networks.as_deref(),
+        Some(&networks[..])
+    );
+    let words = ["--task-networks=10.2.0.0/33".to_owned()];
+    let error = Typed::from_flags(words).unwrap_err().to_string();
+    for part in ["--task-networks", "10.2.0.0/33", "10.2.0.0/16"] {
+        assert!(error.contains(part), "{error}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod cell;
 mod changes;
+mod encoded;
 mod fan_out;
 mod history;
 mod index;
@@ -16,11 +17,12 @@ mod set;
 pub mod version;
 
 pub use changes::Changes;
+pub use encoded::Encoded;
 pub use index::Index;
 pub use kind::{Flavour, Kind};
 pub use names::NameSet;
 pub use origin::{Origin, Part, Parts};
 pub use requirements::{RequirementCounts, Requirements};
-pub use resource::{Encode, Encoded, Head, Join, LONGEST_NAME_BYTES, Name, Resource};
+pub use resource::{Encode, Head, Join, LONGEST_NAME_BYTES, Name, Resource};
 pub use set::Snapshot;
 pub use version::{SetVersion, Version};

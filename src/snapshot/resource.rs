@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::encoded::Encoded;
 use super::{Flavour, Kind, Origin, Requirements, SetVersion, Version};
 
 /// Name of a resource. Cheap to clone.
@@ -373,29 +374,3 @@ impl PartialEq for Resource {
 }
 
 impl Eq for Resource {}
-
-/// Encoded content: the protobuf bytes, and their JSON once it was needed.
-pub struct Encoded {
-    bytes: Bytes,
-    /// Boxed, since most resources are sent as protobuf.
-    json: OnceLock<Box<Bytes>>,
-}
-
-impl Encoded {
-    fn new(bytes: Bytes) -> Self {
-        Self {
-            bytes,
-            json: OnceLock::new(),
-        }
-    }
-
-    /// The protobuf bytes.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
-    /// The JSON, made by `write` from the bytes on first use and then kept.
-    pub fn json(&self, write: impl FnOnce(&Bytes) -> Bytes) -> &Bytes {
-        self.json.get_or_init(|| Box::new(write(&self.bytes)))
-    }
-}

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 pub use super::few::Few;
@@ -199,7 +199,7 @@ impl fmt::Debug for InstanceId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AppVersion(pub i64);
 
-/// An app's definition.
+/// The definition of an app, or of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct App {
     /// Its path.
@@ -231,6 +231,11 @@ pub struct Definition {
 }
 
 impl App {
+    /// True for a pod, false for an app in the narrower sense.
+    pub fn is_pod(&self) -> bool {
+        self.layout.networking == Networking::Pod
+    }
+
     /// True if a task of this version runs a past definition and not this one.
     pub fn is_past(&self, version: AppVersion) -> bool {
         version < self.config_version
@@ -253,6 +258,29 @@ pub struct Layout {
     pub networking: Networking,
     /// The ports in the order of the definition, which is the order that labels count in.
     pub ports: Vec<Port>,
+    /// The containers of a pod; none of an app.
+    pub containers: Box<[PodContainer]>,
+}
+
+/// A container of a pod's definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodContainer {
+    /// The name.
+    pub name: Box<str>,
+    /// Number of its endpoints. The endpoints of all containers, one after the other, are the ports of
+    /// the pod.
+    pub endpoints: usize,
+}
+
+impl Layout {
+    /// Makes the layout of an app.
+    pub fn of_app(networking: Networking, ports: Vec<Port>) -> Self {
+        Self {
+            networking,
+            ports,
+            containers: Box::default(),
+        }
+    }
 }
 
 /// The [networking mode](https://mesosphere.github.io/marathon/docs/networking.html#networking-modes) of an app, whichever generation of the
@@ -265,6 +293,9 @@ pub enum Networking {
     Bridge,
     /// `container`, once docker's `USER` or `ipAddress`: every task has an address of its own.
     Container,
+    /// That of a [pod](https://mesosphere.github.io/marathon/docs/pods.html), whose ports are the endpoints of its containers: each is reached on an
+    /// agent port, or at an address of its instance.
+    Pod,
 }
 
 /// One [port](https://mesosphere.github.io/marathon/docs/ports.html) of an app's definition.
@@ -307,12 +338,19 @@ pub struct Task {
     /// The version of the definition it was started with; none for an inactive task.
     pub version: Option<AppVersion>,
     /// The agent ports it was given, in the order of those ports of its definition that are
-    /// [`on_agent`](Port::on_agent).
+    /// [`on_agent`](Port::on_agent). Of a container of a pod: one for each port of the current
+    /// definition, 0 where it has none.
     pub ports: Few<u16>,
-    /// The addresses of its container, in Mesos' order.
+    /// The addresses of its container, in Mesos' order. Of a container of a pod: the one of each port
+    /// of the current definition, unspecified where it has none.
     pub addresses: Few<IpAddr>,
     /// Result of its health checks.
     pub health: Health,
+}
+
+impl Task {
+    /// Address of a container of a pod on a port on which it is reached at its agent or not at all.
+    pub const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 }
 
 /// A task's [state](https://mesosphere.github.io/marathon/docs/task-handling.html), by Mesos' names.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::app::{AppId, Task, TaskId};
 use super::model::State;
-use super::places::has_own_address;
+use super::places::{has_own_address, own_addresses};
 use super::pods::is_present;
 use super::tasks::AppState;
 
@@ -231,7 +231,7 @@ fn is_at_its_address(state: &State, app: &AppState, task: &Task) -> bool {
 fn addresses_of(state: &State, app: &AppState, task: &Task, reach: Reach) -> Vec<ContestedAddress> {
     let mut addresses = agent_ports(state, task, reach);
     if has_own_address(app, task) {
-        addresses.extend(own_addresses(task));
+        addresses.extend(own_addresses(task).map(ContestedAddress::Container));
     }
     addresses
 }
@@ -240,7 +240,8 @@ fn addresses_of(state: &State, app: &AppState, task: &Task, reach: Reach) -> Vec
 /// ports of its agent, its addresses are taken for its own.
 fn addresses_of_container(state: &State, container: &Task) -> Vec<ContestedAddress> {
     if container.ports.is_empty() {
-        own_addresses(container).collect()
+        let addresses = own_addresses(container);
+        addresses.map(ContestedAddress::Container).collect()
     } else {
         agent_ports(state, container, Reach::All)
     }
@@ -262,11 +263,6 @@ fn agent_ports(state: &State, task: &Task, reach: Reach) -> Vec<ContestedAddress
         }
     }
     addresses
-}
-
-fn own_addresses(task: &Task) -> impl Iterator<Item = ContestedAddress> {
-    let addresses = task.addresses.iter().copied();
-    addresses.map(ContestedAddress::Container)
 }
 
 #[cfg(test)]
@@ -393,10 +389,7 @@ mod tests {
     #[test]
     fn a_container_has_its_address_alone_and_in_other_modes_it_proves_nothing() {
         let with = |networking, id: &str, condition| {
-            let layout = Layout {
-                networking,
-                ports: vec![port(Some(80), false)],
-            };
+            let layout = Layout::of_app(networking, vec![port(Some(80), false)]);
             let app = App {
                 layout: Arc::new(layout),
                 ..app(&format!("/{id}"))

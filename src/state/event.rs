@@ -25,15 +25,17 @@ pub enum Event {
         /// The apps below it, nested ones too.
         list: List,
     },
-    /// Marathon answered with one app and its tasks.
+    /// Marathon answered with one app and its tasks, or with one pod and its containers.
     AppChanged(ListedApp),
     /// Marathon answered with an app that cannot be read.
     AppUnreadable(UnreadableApp),
     /// Marathon has no such app (any more), in its own words.
     AppGone(AppId),
-    /// A deployment that stops these apps began (`deployment_info`): their loss is expected.
+    /// Marathon has no such pod (any more), in its own words.
+    PodGone(AppId),
+    /// A deployment that stops these apps and pods began (`deployment_info`): their loss is expected.
     StopsAnnounced(Vec<AppId>),
-    /// A deployment of these apps began that does not stop them, or one ended in vain
+    /// A deployment of these apps and pods began that does not stop them, or one ended in vain
     /// (`deployment_failed`): their loss is not expected any more.
     StopsRevoked(Vec<AppId>),
     /// Every task of the app has ended (`app_terminated_event`).
@@ -124,18 +126,45 @@ impl fmt::Display for Source {
     }
 }
 
-/// A list of apps as Marathon answered it.
+/// A list of apps and pods as Marathon answered it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct List {
-    /// The apps that could be read.
+    /// The apps that could be read, and behind them the pods.
     pub apps: Vec<ListedApp>,
-    /// The apps that could not.
+    /// The apps and pods that could not.
     pub unreadable: Vec<UnreadableApp>,
+    /// Extent of the list as to pods.
+    pub pods: PodsExtent,
     /// Purpose of the list: how far a sudden loss is believed.
     pub purpose: Purpose,
 }
 
+/// Extent of a list as to pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PodsExtent {
+    /// All pods that there are.
+    #[default]
+    All,
+    /// None: the list is about apps alone.
+    AppsAlone,
+    /// None, since Marathon did not list them: the known ones stay.
+    Failed {
+        /// The cause, in words.
+        why: String,
+        /// The remedy.
+        remedy: String,
+    },
+}
+
 impl List {
+    /// The list with the pods behind the apps.
+    #[must_use]
+    pub fn with_pods(mut self, pods: Self) -> Self {
+        self.apps.extend(pods.apps);
+        self.unreadable.extend(pods.unreadable);
+        self
+    }
+
     /// True if an entry has no readable id: it may be any of the apps that the list lacks.
     pub fn has_nameless(&self) -> bool {
         let mut unreadable = self.unreadable.iter();
@@ -229,8 +258,12 @@ pub enum RefreshNeeded {
     Group(AppId),
     /// One app.
     App(AppId),
+    /// One pod.
+    Pod(AppId),
     /// A past version of an app's definition.
     Definition(AppId, AppVersion),
+    /// A past version of a pod's definition.
+    PodDefinition(AppId, AppVersion),
     /// The addresses of an agent that is in use.
     Agent(AgentHost),
     /// A second look at the certificates of one source.

@@ -37,6 +37,16 @@ impl<T> From<Vec<T>> for Few<T> {
     }
 }
 
+impl<T: PartialEq> Few<T> {
+    /// The elements, or none if all of them say that nothing is known: that leaves what was known.
+    pub fn unless_all(elements: Vec<T>, nothing: &T) -> Self {
+        match elements.iter().all(|element| element == nothing) {
+            true => Self::default(),
+            false => elements.into(),
+        }
+    }
+}
+
 impl<T> Default for Few<T> {
     fn default() -> Self {
         Self::from(Vec::new())
@@ -54,6 +64,8 @@ mod tests {
             assert_eq!(*Few::from(elements.clone()), *elements);
         }
         assert!(Few::<u16>::default().is_empty());
+        assert!(Few::unless_all(vec![0, 0], &0).is_empty());
+        assert_eq!(*Few::unless_all(vec![0, 1], &0), [0, 1]);
     }
 
     #[test]

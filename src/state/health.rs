@@ -18,7 +18,8 @@ pub enum Eligibility {
 
 /// Returns the right of a task of this app to requests now. It is eligible if
 ///
-/// 1. its state is one in which it may serve ([`TaskState::may_serve`]), and
+/// 1. its state is one in which it may serve ([`TaskState::may_serve`]), as is that of each other
+///    container of its instance where it is one of a pod, and
 /// 2. with `use_health`, if the definition [that it was started with](AppState::checks_of) has
 ///    [health checks](https://mesosphere.github.io/marathon/docs/health-checks.html), at least one
 ///    of them found the task alive. A task without any result waits for the first one, unless it is
@@ -30,7 +31,7 @@ pub enum Eligibility {
 /// That another task was given its address since is no matter of its health:
 /// [`ContestedAddresses`](super::ContestedAddresses) takes such a task out.
 pub fn may_get_requests(app: &AppState, task: &Task, use_health: bool) -> Eligibility {
-    if !task.condition.may_serve() {
+    if !task.condition.may_serve() || !app.has_whole_instance(task) {
         return Eligibility::Ineligible;
     }
     let checks = if use_health {
@@ -110,6 +111,10 @@ pub(super) fn presume_healthy(mut listed: ListedApp, known: Option<&AppState>) -
         {
             task.health = recorded.health;
         }
+    }
+    // Mesos checks the containers of pods, and its results outlast a leader.
+    if app.is_pod() {
+        return listed;
     }
     let is_past = |task: &Task| task.version.is_some_and(|version| app.is_past(version));
     let has_result = |task: &&Task| task.health != Health::Unknown;

@@ -4,8 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use imbl::OrdSet;
+
 use super::app::{AppId, TaskId};
-use super::event::{List, ListedApp, Purpose, RefreshNeeded, TimeReading, UnreadableApp};
+use super::event::{
+    List, ListedApp, PodsExtent, Purpose, RefreshNeeded, TimeReading, UnreadableApp,
+};
 use super::health::presume_healthy;
 use super::loss::{Answer, Proof, SecondLook};
 use super::model::State;
@@ -47,10 +51,21 @@ impl State {
     /// Takes a list of the apps in some part of Marathon.
     fn take_list(
         &mut self,
-        list: List,
+        mut list: List,
         part: impl Fn(&AppId) -> bool,
         stale: &mut Vec<RefreshNeeded>,
     ) {
+        if list.pods == PodsExtent::All {
+            self.shadowed_pods = OrdSet::new();
+            self.unlisted_pods = None;
+        }
+        if let PodsExtent::Failed { why, remedy } = &list.pods {
+            self.unlisted_pods = Some((why.clone(), remedy.clone()));
+        }
+        if list.apps.iter().any(|listed| listed.app.is_pod()) {
+            self.leave_out_shadowed(&mut list);
+        }
+        self.leave_other_kinds(&list.apps);
         let has_nameless = list.has_nameless();
         let answer = Answer {
             now: self.now,
@@ -86,8 +101,14 @@ impl State {
 
     /// Marathon answered with one app.
     pub(super) fn change_app(&mut self, listed: ListedApp, stale: &mut Vec<RefreshNeeded>) {
+        let id = &listed.app.id;
+        if listed.app.is_pod() && self.apps.contains_key(id) && !self.is_pod(id) {
+            self.shadowed_pods.insert(id.clone());
+            return;
+        }
         let answer = self.answer_for_one();
         let apps = std::slice::from_ref(&listed);
+        self.leave_other_kinds(apps);
         let mut kept = self.holds_back(&answer, &[], apps, false);
         let kept = kept.tasks.remove(&listed.app.id).unwrap_or_default();
         self.list_app(listed, &kept, stale);
@@ -271,8 +292,11 @@ impl State {
         }
         self.now = now;
         let (now, deadline) = (now.elapsed, self.config.sudden_loss_deadline);
+        let held = self.held_apps.keys().chain(self.held_tasks.keys());
+        let pods: BTreeSet<AppId> = held.filter(|id| self.is_pod(id)).cloned().collect();
         let look = |app: AppId, look: SecondLook| match look {
             SecondLook::Everything => RefreshNeeded::Everything(Purpose::Confirmation),
+            SecondLook::Part if pods.contains(&app) => RefreshNeeded::Pod(app),
             SecondLook::Part => RefreshNeeded::App(app),
         };
         let apps = self.held_apps.pass_time(now, deadline).into_iter();
@@ -302,14 +326,46 @@ impl State {
         }
     }
 
+    /// Takes out the pods whose ids apps have.
+    fn leave_out_shadowed(&mut self, list: &mut List) {
+        let apps = list.apps.iter().filter(|listed| !listed.app.is_pod());
+        let apps: BTreeSet<AppId> = apps.map(|listed| listed.app.id.clone()).collect();
+        list.apps.retain(|ListedApp { app, .. }| {
+            let is_shadowed = app.is_pod() && apps.contains(&app.id);
+            if is_shadowed {
+                self.shadowed_pods.insert(app.id.clone());
+            }
+            !is_shadowed
+        });
+        // In the order of ids it is taken in sooner.
+        list.apps.sort_by(|one, next| one.app.id.cmp(&next.app.id));
+    }
+
+    /// Forgets the apps whose ids pods have now, and the other way round: one is not the other
+    /// changed.
+    fn leave_other_kinds(&mut self, listed: &[ListedApp]) {
+        for ListedApp { app, .. } in listed {
+            let known = self.apps.get(&app.id);
+            if known.is_some_and(|known| known.app().is_pod() != app.is_pod()) {
+                self.forget_app(&app.id);
+            }
+        }
+    }
+
+    /// True if a pod of this id is known.
+    pub(super) fn is_pod(&self, id: &AppId) -> bool {
+        self.apps.get(id).is_some_and(|known| known.app().is_pod())
+    }
+
     /// The known apps of some part of Marathon that a list of that part does not name.
     fn missing_from(&self, list: &List, part: impl Fn(&AppId) -> bool) -> Vec<AppId> {
         let readable = list.apps.iter().map(|listed| &listed.app.id);
         let unreadable = list.unreadable.iter().map(|app| &app.id);
         let listed: BTreeSet<&AppId> = readable.chain(unreadable).collect();
         let known = self.apps.keys().chain(self.unreadable.keys());
+        let has_pods = list.pods == PodsExtent::All;
         known
-            .filter(|id| part(id) && !listed.contains(id))
+            .filter(|id| part(id) && !listed.contains(id) && (has_pods || !self.is_pod(id)))
             .cloned()
             .collect()
     }

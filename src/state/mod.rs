@@ -25,6 +25,9 @@ pub(crate) mod looked_at;
 mod loss;
 mod model;
 mod places;
+mod pod_containers;
+#[cfg(test)]
+mod pod_tests;
 mod pods;
 mod reduce;
 mod shares;

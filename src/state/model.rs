@@ -40,6 +40,10 @@ pub struct State {
     pub(super) announced: OrdMap<AppId, Duration>,
     pub(super) ended: EndedTasks,
     pub(super) pods: Pods,
+    /// Pods that are left out because an app has their id.
+    pub(super) shadowed_pods: OrdSet<AppId>,
+    /// Cause and remedy of the last list of pods that failed; none if the last one came.
+    pub(super) unlisted_pods: Option<(String, String)>,
     /// The addresses of agents that are named by a host name, never empty: the one memory of
     /// them. No list takes one away, since a task may start on an idle agent at any time.
     pub(super) hosts: OrdMap<AgentHost, Arc<[IpAddr]>>,
@@ -92,6 +96,8 @@ impl State {
             announced: OrdMap::new(),
             ended: EndedTasks::default(),
             pods: Pods::default(),
+            shadowed_pods: OrdSet::new(),
+            unlisted_pods: None,
             hosts: OrdMap::new(),
             unresolved: OrdSet::new(),
             certificates: CertificateSet::default(),
@@ -185,11 +191,38 @@ impl State {
                      --hostname set to its address"
                 .into(),
         });
+        let shadowed = self.shadowed_pods.iter().map(|id| Problem {
+            subject: Subject::Pod(id.clone()),
+            label: None,
+            reason: Reason::Conflict,
+            message: "an app has the same id, so the pod is not served".into(),
+            remedy: "give the pod another id".into(),
+        });
+        let unlisted = self.unlisted_pods.iter().map(|(why, remedy)| Problem {
+            subject: Subject::Pods,
+            label: None,
+            reason: Reason::UnlistedPods,
+            message: format!("Marathon does not list its pods: {why}"),
+            remedy: format!(
+                "the pods that were known are served on; {remedy}, or set PODS=false if there are none"
+            ),
+        });
         unreadable
+            .chain(shadowed)
+            .chain(unlisted)
             .chain(unresolved)
             .chain(self.held_problems())
             .chain(self.certificates.problems(&self.config))
             .collect()
+    }
+
+    /// Names a subject for what it is: that of an app is a pod's if a pod has the id.
+    pub fn name(&self, subject: &mut Subject) {
+        if let Subject::App(id) = subject
+            && self.is_pod(id)
+        {
+            *subject = Subject::Pod(id.clone());
+        }
     }
 
     /// Problems of apps and tasks that are held.
@@ -223,6 +256,8 @@ impl State {
             && (self.unresolved.is_empty() || self.shares_unresolved_tasks_with(other))
             && self.held_apps.shares_items_with(&other.held_apps)
             && (self.held_tasks.ptr_eq(&other.held_tasks) || self.held_tasks == other.held_tasks)
+            && self.shadowed_pods == other.shadowed_pods
+            && self.unlisted_pods == other.unlisted_pods
             && self.certificates.shares_problems_with(&other.certificates)
     }
 

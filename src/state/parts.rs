@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use super::app::{AgentHost, App, AppId, AppVersion, Definition, Task};
 use super::certificate::Certificate;
@@ -63,6 +63,9 @@ impl State {
             ended: _,
             // Ends that were missed between two processes would never be made up for.
             pods: _,
+            // The next list tells.
+            shadowed_pods: _,
+            unlisted_pods: _,
             apps,
             // Made again from the apps.
             task_counts: _,
@@ -108,6 +111,8 @@ impl State {
             announced: OrdMap::new(),
             ended: EndedTasks::default(),
             pods: Pods::default(),
+            shadowed_pods: OrdSet::new(),
+            unlisted_pods: None,
             apps: OrdMap::new(),
             task_counts: TaskCounts::default(),
             places: Places::default(),

@@ -118,7 +118,7 @@ impl AppPlaces {
         for task in app.tasks().values() {
             places.agents.extend(task.host.as_ref().map(key));
             if has_own_address(app, task) {
-                places.containers.extend(task.addresses.iter());
+                places.containers.extend(own_addresses(task));
             }
         }
         places
@@ -138,9 +138,15 @@ fn key(agent: &AgentHost) -> AgentHost {
 /// agent's, or private to it.
 pub(super) fn has_own_address(app: &AppState, task: &Task) -> bool {
     match app.layout_of(task).networking {
-        Networking::Container => true,
+        Networking::Container | Networking::Pod => true,
         Networking::Host | Networking::Bridge => false,
     }
+}
+
+/// The addresses that are a task's own. A container of a pod has none on its other ports.
+pub(super) fn own_addresses(task: &Task) -> impl Iterator<Item = IpAddr> {
+    let addresses = task.addresses.iter().copied();
+    addresses.filter(|address| !address.is_unspecified())
 }
 
 /// True if the tasks of both are at the same places one by one, which most news leave them.

@@ -27,6 +27,10 @@ pub struct Problem {
 pub enum Subject {
     /// An app, by its id.
     App(AppId),
+    /// A pod, by its id.
+    Pod(AppId),
+    /// All pods together.
+    Pods,
     /// A certificate, by its name.
     Certificate(String),
     /// An agent whose name does not resolve.
@@ -60,6 +64,8 @@ pub enum Reason {
     UnroutablePort,
     /// The name of an agent cannot be resolved: its tasks are left out.
     UnresolvedAgent,
+    /// Marathon does not list its pods: those that were known are served on.
+    UnlistedPods,
     /// A source lacks many items at once: they are served on until a second look confirms it.
     HeldLoss,
     /// No task of an app passes its health checks: the ones that passed them last serve on.
@@ -80,7 +86,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every class, for metrics that show zeros.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::UnreadableApp,
         Self::InvalidLabel,
         Self::UnsupportedLabel,
@@ -91,6 +97,7 @@ impl Reason {
         Self::UnreachedApp,
         Self::UnroutablePort,
         Self::UnresolvedAgent,
+        Self::UnlistedPods,
         Self::HeldLoss,
         Self::NoHealthyTask,
         Self::InvalidCertificate,
@@ -113,6 +120,7 @@ impl Reason {
             Self::UnreachedApp => "unreached_app",
             Self::UnroutablePort => "unroutable_port",
             Self::UnresolvedAgent => "unresolved_agent",
+            Self::UnlistedPods => "unlisted_pods",
             Self::HeldLoss => "held_loss",
             Self::NoHealthyTask => "no_healthy_task",
             Self::InvalidCertificate => "invalid_certificate",
@@ -183,6 +191,8 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::App(id) => write!(f, "app {}", shortened(id.as_str(), LONGEST_NAME)),
+            Self::Pod(id) => write!(f, "pod {}", shortened(id.as_str(), LONGEST_NAME)),
+            Self::Pods => f.write_str("pods"),
             Self::Certificate(name) => write!(f, "certificate {}", shortened(name, LONGEST_NAME)),
             Self::Agent(host) => write!(f, "agent {}", shortened(host, LONGEST_NAME)),
             Self::Loss(kind) => write!(f, "sudden loss of {kind}"),

@@ -2,7 +2,7 @@
 
 use super::app::{AgentHost, AppId, Health, Task, TaskState};
 use super::certificate_set::SourceReading;
-use super::event::{Event, RefreshNeeded};
+use super::event::{Event, RefreshNeeded, TaskUpdate};
 use super::model::State;
 use super::tasks::AppState;
 
@@ -18,7 +18,9 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
         Event::GroupSynced { group, list } => state.sync_group(&group, list, &mut stale),
         Event::AppChanged(listed) => state.change_app(listed, &mut stale),
         Event::AppUnreadable(app) => state.note_unreadable(app),
-        Event::AppGone(id) => state.lose_app(&id),
+        Event::AppGone(id) if state.is_pod(&id) => {}
+        Event::PodGone(id) if !state.is_pod(&id) => {}
+        Event::AppGone(id) | Event::PodGone(id) => state.lose_app(&id),
         Event::StopsAnnounced(apps) => state.expect_loss(apps),
         Event::StopsRevoked(apps) => {
             for app in apps {
@@ -58,6 +60,7 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
         },
         Event::PodContainerChanged(update) => {
             if !state.ended.contains(&update.app, &update.id) {
+                state.change_container(&update, &mut stale);
                 if update.condition == TaskState::Ended {
                     state.ended.add(&update.app, &update.id);
                 }
@@ -78,7 +81,7 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
                     Some(changed) => state.put_app(changed),
                     // An unknown health changes nothing, so nothing is missing.
                     None if health == Health::Unknown => {}
-                    None => stale.push(RefreshNeeded::App(app)),
+                    None => stale.push(known.refresh()),
                 }
             }
         }
@@ -136,6 +139,47 @@ impl State {
         if !ended.is_empty() {
             self.put_app(after);
         }
+    }
+
+    /// Something was said of a container of a pod. It counts at once, but for a start that leaves
+    /// its addresses open: they are asked for.
+    fn change_container(&mut self, update: &TaskUpdate, stale: &mut Vec<RefreshNeeded>) {
+        let Some(pod) = self.apps.get(&update.app).cloned() else {
+            if update.condition == TaskState::Running {
+                stale.push(RefreshNeeded::Pod(update.app.clone()));
+            }
+            return;
+        };
+        let known = pod.tasks().get(&update.id).map(|task| task.condition);
+        match (update.condition, known) {
+            // An app has its id.
+            _ if !pod.app().is_pod() => {}
+            (TaskState::Staging | TaskState::Starting, _)
+            | (TaskState::Running, Some(TaskState::Running)) => {}
+            (TaskState::Running, _) => match pod.with_started_container(update) {
+                Some(pod) => self.put_container(pod, update),
+                None => stale.push(pod.refresh()),
+            },
+            (TaskState::Unstated | TaskState::Other, _) => stale.push(pod.refresh()),
+            (
+                TaskState::Killing | TaskState::Unreachable | TaskState::Lost | TaskState::Ended,
+                Some(_),
+            ) => {
+                let (pod, missing) = pod.with_container(update.clone());
+                stale.extend(missing);
+                self.put_container(pod, update);
+            }
+            (
+                TaskState::Killing | TaskState::Unreachable | TaskState::Lost | TaskState::Ended,
+                None,
+            ) => {}
+        }
+    }
+
+    /// Takes in a pod after news of one of its containers.
+    fn put_container(&mut self, pod: AppState, update: &TaskUpdate) {
+        self.release_task(&update.app, &update.id);
+        self.put_app(pod);
     }
 
     fn change_tasks(&mut self, id: &AppId, change: impl FnOnce(&AppState) -> AppState) {

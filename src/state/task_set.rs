@@ -33,6 +33,15 @@ impl TaskSet {
         self.0.get(place)
     }
 
+    /// The tasks of the instance of a task, which stand beside it.
+    pub(super) fn of_instance<'a>(&'a self, task: &'a Task) -> impl Iterator<Item = &'a Arc<Task>> {
+        let place = self.place(&task.id).unwrap_or_else(|place| place);
+        let (before, after) = self.0.split_at_checked(place).unwrap_or_default();
+        let is_of_instance = |other: &&Arc<Task>| other.instance == task.instance;
+        let before = before.iter().rev().take_while(is_of_instance);
+        before.chain(after.iter().take_while(is_of_instance))
+    }
+
     /// True if there is a task of an id.
     pub fn contains_key<Q: Ord + ?Sized>(&self, id: &Q) -> bool
     where

@@ -70,7 +70,7 @@ impl AppState {
 
     /// The past definition that a task runs; none where it runs the current one, or where the past
     /// one is not known.
-    fn past_definition(&self, task: &Task) -> Option<&Definition> {
+    pub(super) fn past_definition(&self, task: &Task) -> Option<&Definition> {
         let version = task.version.filter(|version| self.app.is_past(*version))?;
         self.past.get(&version)?.as_ref()
     }
@@ -115,16 +115,19 @@ impl AppState {
         before: Option<&Self>,
         kept: &BTreeSet<TaskId>,
     ) -> (Self, Vec<RefreshNeeded>) {
-        let known = |id: &TaskId| Some((id.clone(), before?.tasks.get(id)?.clone()));
+        let known = |id: &TaskId| {
+            let task = before?.aligned(id, &listed.app.layout)?;
+            Some((id.clone(), task))
+        };
         let mut tasks: BTreeMap<TaskId, Arc<Task>> = kept.iter().filter_map(known).collect();
         for task in listed.tasks {
             if task.condition == TaskState::Ended {
                 tasks.remove(&task.id);
                 continue;
             }
-            let known = before.and_then(|before| before.tasks.get(&task.id));
+            let known = before.and_then(|before| before.aligned(&task.id, &listed.app.layout));
             let task = match known {
-                Some(known) => task.merged(known),
+                Some(known) => task.merged(&known),
                 None => Arc::new(task),
             };
             tasks.insert(task.id.clone(), task);
@@ -157,9 +160,27 @@ impl AppState {
         app.tasks.insert(task);
         let mut missing = app.recall_definitions(Some(self));
         if newer {
-            missing.push(RefreshNeeded::App(self.app.id.clone()));
+            missing.push(self.refresh());
         }
         (app, missing)
+    }
+
+    /// The app as it is to be asked for.
+    pub(super) fn refresh(&self) -> RefreshNeeded {
+        let id = self.app.id.clone();
+        match self.app.is_pod() {
+            true => RefreshNeeded::Pod(id),
+            false => RefreshNeeded::App(id),
+        }
+    }
+
+    /// A past version of the definition as it is to be asked for.
+    fn past_refresh(&self, version: AppVersion) -> RefreshNeeded {
+        let id = self.app.id.clone();
+        match self.app.is_pod() {
+            true => RefreshNeeded::PodDefinition(id, version),
+            false => RefreshNeeded::Definition(id, version),
+        }
     }
 
     /// The app with a health result for an instance; none if the result cannot be used: no task
@@ -168,7 +189,12 @@ impl AppState {
         let mut app = self.clone();
         let mut found = false;
         for task in self.tasks.values() {
-            if task.instance == *instance && speaks_for_the_task(self.checks_of(task), health) {
+            // Of an instance of a pod Marathon tells the health of all containers together.
+            let speaks = match self.app.is_pod() {
+                true => health != Health::Unknown,
+                false => speaks_for_the_task(self.checks_of(task), health),
+            };
+            if task.instance == *instance && speaks {
                 found = true;
                 let mut task = Task::clone(task);
                 task.health = health.or_known(task.health);
@@ -226,7 +252,7 @@ impl AppState {
                     self.past.insert(version, definition);
                 }
                 None if self.past.contains_key(&version) => {}
-                None => missing.push(RefreshNeeded::Definition(self.app.id.clone(), version)),
+                None => missing.push(self.past_refresh(version)),
             }
         }
         self.forget_definitions();

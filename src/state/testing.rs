@@ -14,6 +14,10 @@ use super::app::*;
 use super::event::*;
 use super::{Config, State, reduce};
 
+mod pods;
+
+use pods::{extents, listed_pods, news_of_containers, pod_ids};
+
 /// An app in host mode with one port, of version 1, in the group `external`.
 pub(crate) fn app(id: &str) -> App {
     App {
@@ -22,10 +26,7 @@ pub(crate) fn app(id: &str) -> App {
         config_version: AppVersion(1),
         instances: 1,
         labels: labels(&[("HAPROXY_GROUP", "external")]),
-        layout: Arc::new(Layout {
-            networking: Networking::Host,
-            ports: vec![port(None, true)],
-        }),
+        layout: Arc::new(Layout::of_app(Networking::Host, vec![port(None, true)])),
         health_checks: HealthChecks::default(),
     }
 }
@@ -134,7 +135,7 @@ pub(crate) fn app_ids() -> impl Strategy<Value = AppId> {
 }
 
 fn pod_or_app_ids() -> impl Strategy<Value = AppId> {
-    prop_oneof![3 => app_ids(), 1 => Just(AppId::from("/pod"))]
+    prop_oneof![3 => app_ids(), 1 => pod_ids()]
 }
 
 /// Any fact that Marathon or a resolver can tell.
@@ -143,27 +144,30 @@ pub(crate) fn events() -> impl Strategy<Value = Event> {
         2 => lists().prop_map(Event::Synced),
         1 => (app_ids(), lists()).prop_map(|(group, mut list)| {
             let below = format!("{group}/");
-            list.apps.retain(|listed| listed.app.id.as_str().starts_with(&below));
+            list.pods = PodsExtent::AppsAlone;
+            list.apps.retain(|listed| {
+                !listed.app.is_pod() && listed.app.id.as_str().starts_with(&below)
+            });
             list.unreadable.retain(|app| app.id.as_str().starts_with(&below));
             Event::GroupSynced { group, list }
         }),
         3 => listed_apps().prop_map(Event::AppChanged),
         1 => unreadable_apps().prop_map(Event::AppUnreadable),
         1 => app_ids().prop_map(Event::AppGone),
-        1 => app_ids().prop_map(Event::AppTerminated),
+        2 => listed_pods().prop_map(Event::AppChanged),
+        1 => pod_ids().prop_map(Event::PodGone),
+        1 => pod_or_app_ids().prop_map(Event::AppTerminated),
         1 => (app_ids(), versions(), option::of(definitions())).prop_map(
             |(app, version, definition)| Event::DefinitionRead { app, version, definition }
         ),
         8 => (app_ids(), tasks()).prop_map(|(app, task)| {
             Event::TaskChanged(update(app.as_str(), &task))
         }),
-        2 => (select(vec!["/pod", "/g/pod"]), tasks()).prop_map(|(pod, task)| {
-            Event::PodContainerChanged(update(pod, &task))
-        }),
+        3 => news_of_containers(),
         1 => (pod_or_app_ids(), instances()).prop_map(|(app, instance)| {
             Event::InstanceGone { app, instance }
         }),
-        3 => (app_ids(), instances(), healths()).prop_map(|(app, instance, health)| {
+        3 => (pod_or_app_ids(), instances(), healths()).prop_map(|(app, instance, health)| {
             Event::HealthChanged { app, instance, health }
         }),
         1 => (select(vec!["agent-1", "agent-2"]), vec(addresses(), 0..3)).prop_map(
@@ -185,7 +189,9 @@ fn lists() -> impl Strategy<Value = List> {
         Purpose::Announced,
         Purpose::Confirmation,
     ]);
-    (apps, vec(unreadable_apps(), 0..2), purposes).prop_map(|(apps, unreadable, purpose)| {
+    let unreadable = vec(unreadable_apps(), 0..2);
+    let pods = (extents(), vec(listed_pods(), 0..2));
+    (apps, unreadable, purposes, pods).prop_map(|(apps, unreadable, purpose, (extent, pods))| {
         let renamed = apps.into_iter().map(|(id, listed)| {
             let app = App {
                 id,
@@ -201,12 +207,27 @@ fn lists() -> impl Strategy<Value = List> {
             .into_iter()
             .filter(|bad| !apps.iter().any(|listed| listed.app.id == bad.id))
             .collect();
-        List {
+        let list = List {
             apps,
             unreadable,
             purpose,
+            pods: extent,
+        };
+        match list.pods {
+            PodsExtent::All => list.with_pods(List {
+                apps: one_of_each(pods),
+                ..List::default()
+            }),
+            PodsExtent::AppsAlone | PodsExtent::Failed { .. } => list,
         }
     })
+}
+
+/// The first of each id.
+fn one_of_each(mut listed: Vec<ListedApp>) -> Vec<ListedApp> {
+    listed.sort_by(|one, other| one.app.id.cmp(&other.app.id));
+    listed.dedup_by(|one, other| one.app.id == other.app.id);
+    listed
 }
 
 fn listed_apps() -> impl Strategy<Value = ListedApp> {
@@ -315,18 +336,12 @@ fn layouts() -> impl Strategy<Value = Layout> {
     };
     let some = select(vec![Some(0), Some(80), Some(8080)]).boxed();
     prop_oneof![
-        ports(Just(None).boxed(), Just(true).boxed()).prop_map(|ports| Layout {
-            networking: Networking::Host,
-            ports
-        }),
-        ports(some.clone(), Just(true).boxed()).prop_map(|ports| Layout {
-            networking: Networking::Bridge,
-            ports
-        }),
-        ports(some, any::<bool>().boxed()).prop_map(|ports| Layout {
-            networking: Networking::Container,
-            ports
-        }),
+        ports(Just(None).boxed(), Just(true).boxed())
+            .prop_map(|ports| Layout::of_app(Networking::Host, ports)),
+        ports(some.clone(), Just(true).boxed())
+            .prop_map(|ports| Layout::of_app(Networking::Bridge, ports)),
+        ports(some, any::<bool>().boxed())
+            .prop_map(|ports| Layout::of_app(Networking::Container, ports)),
     ]
 }
 

@@ -270,10 +270,10 @@ fn tasks_of_a_past_definition_keep_its_ports() {
         app("/a"),
         vec![task("t", 1)],
     )]))]);
-    let new_layout = Arc::new(Layout {
-        networking: Networking::Bridge,
-        ports: vec![port(Some(80), true), port(Some(81), true)],
-    });
+    let new_layout = Arc::new(Layout::of_app(
+        Networking::Bridge,
+        vec![port(Some(80), true), port(Some(81), true)],
+    ));
     let changed = App {
         version: AppVersion(5),
         config_version: AppVersion(5),
@@ -530,8 +530,10 @@ proptest! {
                 prop_assert!(fresh.ports.is_empty() || task.ports == fresh.ports);
             }
         }
-        for id in after.apps().keys() {
-            let named = now.apps.iter().any(|listed| listed.app.id == *id)
+        for (id, app) in after.apps() {
+            let is_left = app.app().is_pod() && now.pods != PodsExtent::All;
+            let named = is_left
+                || now.apps.iter().any(|listed| listed.app.id == *id)
                 || now.unreadable.iter().any(|app| app.id == *id);
             prop_assert!(named, "{} was not listed", id);
         }

@@ -1,7 +1,7 @@
 //! Golden cases: every folder in `fixtures/` says what Marathon answers and what becomes of it.
 //!
 //! `why.md` says what the case shows, `apps.json` is the body of `GET /v2/apps?embed=apps.tasks`,
-//! `hosts.json` what agents' names resolve to, `certificates.json` which certificates there are,
+//! `pods.json` that of `GET /v2/pods/::status`, `hosts.json` what agents' names resolve to, `certificates.json` which certificates there are,
 //! `settings.json` what differs from the usual settings, and `expect.json` the outcome, shortened
 //! to what differs between cases. `UPDATE=1` writes `expect.json` anew: read the difference.
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use marathon_envoy::intent::path::PathRules;
-use marathon_envoy::intent::{AcmePort, Authority};
+use marathon_envoy::intent::{AcmePort, Authority, IpNetwork};
 use marathon_envoy::labels::{self, Groups};
 use marathon_envoy::marathon::translate;
 use marathon_envoy::pipeline::Projector;
@@ -81,6 +81,8 @@ struct Settings {
     app_id_listen: Option<SocketAddr>,
     active_checks: bool,
     port_name_protocols: bool,
+    /// The networks in which tasks are reached.
+    task_networks: Vec<String>,
     /// The authorities by which tasks are verified, by name.
     authorities: BTreeMap<String, String>,
     /// Whether the outcome shows every resource as a proxy gets it.
@@ -116,6 +118,9 @@ fn outcome(case: &Path) -> Value {
     let (state, projection) = projected(case);
     let mut problems = state.problems();
     problems.extend_from_slice(projection.problems());
+    for problem in &mut problems {
+        state.name(&mut problem.subject);
+    }
     let problems = problems
         .iter()
         .map(|problem| format!("{}: {problem}", problem.reason.as_str()));
@@ -170,6 +175,11 @@ impl Settings {
             tasks: labels::TaskConnections {
                 active_checks: self.active_checks,
                 protocols_by_port_name: self.port_name_protocols,
+                networks: (!self.task_networks.is_empty()).then(|| {
+                    let networks = self.task_networks.iter();
+                    let networks = networks.map(|text| IpNetwork::parse(text).unwrap());
+                    networks.collect()
+                }),
                 authorities: self
                     .authorities
                     .into_iter()
@@ -192,7 +202,11 @@ impl Settings {
 
 fn events(case: &Path) -> Vec<Event> {
     let apps = fs::read(case.join("apps.json")).unwrap();
-    let mut events = vec![Event::Synced(translate::apps(&apps).unwrap())];
+    let mut list = translate::apps(&apps).unwrap();
+    if let Ok(pods) = fs::read(case.join("pods.json")) {
+        list = list.with_pods(translate::pods(&pods).unwrap());
+    }
+    let mut events = vec![Event::Synced(list)];
     let hosts: BTreeMap<String, Vec<IpAddr>> = read(case, "hosts.json").unwrap_or_default();
     events.extend(
         hosts
@@ -283,8 +297,14 @@ fn cluster_settings(projection: &Projector) -> Map<String, Value> {
 fn inside_usual(cluster: &Value) -> impl Iterator<Item = (String, Value)> {
     let http = "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions\
                 /explicit_http_config/http2_protocol_options";
+    let limits = cluster.pointer("/circuit_breakers/thresholds/0");
+    let limits = limits.filter(|limits| {
+        let mut limits = limits.as_object().unwrap().values();
+        limits.any(|limit| *limit != 10_000)
+    });
     let parts = [
         ("http2", cluster.pointer(http)),
+        ("limits", limits),
         (
             "each_task",
             cluster.pointer("/circuit_breakers/per_host_thresholds"),

@@ -5,6 +5,7 @@
 mod transports;
 
 #[cfg(test)]
+mod access_log;
 mod acme;
 #[cfg(test)]
 mod blue_green;

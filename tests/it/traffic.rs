@@ -6,13 +6,16 @@ use futures_util::future::join_all;
 use marathon_envoy::commands::bootstrap::Transport;
 use serde_json::{Value, json};
 
-use crate::support::traffic::{Users, answered, at_rest, endpoints_of, field, served_by, spread};
+use crate::support::traffic::{
+    Users, answered, at_rest, endpoints_of, field, no_cluster, served_by, spread,
+};
 use crate::support::{app, environment};
 
 over_each_transport! {
     scaling_under_load_loses_nothing;
     a_lost_agent_is_not_noticed;
     every_networking_mode_is_reached;
+    pods_are_scaled_and_replaced_under_load;
     fifty_scalings_at_once_end_right;
 }
 
@@ -37,6 +40,67 @@ async fn scaling_under_load_loses_nothing(transport: Transport) {
         spread(&mut environment, "/web", count).await;
     }
     users.noticed_nothing(&mut environment).await;
+    environment.stop().await.unwrap();
+}
+
+/// Two containers, each with an endpoint, in the network of the agent or in one of its own.
+async fn pods_are_scaled_and_replaced_under_load(transport: Transport) {
+    let mut environment = environment(|plan| plan.control_plane.transport = transport).await;
+    let networks = [
+        ("/pod", json!({ "mode": "host" })),
+        ("/own", json!({ "mode": "container", "name": "dcos" })),
+    ];
+    let pod = |(id, network): &(&str, Value), image: &str, instances: usize| {
+        let name = id.trim_start_matches('/');
+        let endpoint = |name: &str, port: u16, labels: Value| {
+            let number = match network["mode"] == "host" {
+                true => json!({ "name": name, "hostPort": 0, "labels": labels }),
+                false => json!({ "name": name, "containerPort": port, "labels": labels }),
+            };
+            json!({ "name": name, "image": { "id": image }, "endpoints": [number] })
+        };
+        json!({
+            "id": id,
+            "labels": { "HAPROXY_GROUP": "external", "HAPROXY_0_VHOST": format!("{name}.test") },
+            "containers": [
+                endpoint("web", 8080, json!({})),
+                endpoint("api", 9090, json!({ "HAPROXY_VHOST": format!("api.{name}.test") })),
+            ],
+            "networks": [network],
+            "scaling": { "kind": "fixed", "instances": instances },
+        })
+    };
+    let mut users = Vec::new();
+    for of in &networks {
+        let (id, _) = of;
+        let marathon = environment.marathon();
+        marathon.create_pod(pod(of, "one", 2)).await.unwrap();
+        spread(&mut environment, id, 2).await;
+        let name = id.trim_start_matches('/');
+        for host in [format!("{name}.test"), format!("api.{name}.test")] {
+            served_by(&mut environment, &host, "/", id).await;
+        }
+        let host = format!("api.{name}.test");
+        users.push(Users::of(&environment, &host, "/", &[id]));
+    }
+    for (image, count) in [("one", 5), ("one", 2), ("two", 3), ("three", 3)] {
+        for of in &networks {
+            let (id, _) = of;
+            for port in 0..2 {
+                at_rest(&mut environment, &format!("{id}_{port}")).await;
+            }
+            let marathon = environment.marathon();
+            marathon.update_pod(pod(of, image, count)).await.unwrap();
+            spread(&mut environment, id, count).await;
+        }
+    }
+    for users in users {
+        users.noticed_nothing(&mut environment).await;
+    }
+    for (id, _) in &networks {
+        environment.marathon().delete(id).await.unwrap();
+        no_cluster(&mut environment, &format!("{id}_0")).await;
+    }
     environment.stop().await.unwrap();
 }
 

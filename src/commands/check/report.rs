@@ -12,7 +12,7 @@ use crate::intent::{
     Standing,
 };
 use crate::labels::{from_traefik, misspelt_group};
-use crate::state::app::{App, Networking, Port};
+use crate::state::app::{App, Networking};
 use crate::state::problem::{Problem, Reason, Subject};
 
 /// What all apps become.
@@ -172,8 +172,12 @@ impl Report {
         let count = problems.len();
         for problem in problems {
             let place = match &problem.subject {
-                Subject::App(id) => apps.binary_search_by(|app| app.id.as_str().cmp(id.as_str())),
-                Subject::Certificate(_) | Subject::Agent(_) | Subject::Loss(_) => Err(0),
+                Subject::App(id) | Subject::Pod(id) => {
+                    apps.binary_search_by(|app| app.id.as_str().cmp(id.as_str()))
+                }
+                Subject::Pods | Subject::Certificate(_) | Subject::Agent(_) | Subject::Loss(_) => {
+                    Err(0)
+                }
             };
             let app = place.ok().and_then(|place| apps.get_mut(place));
             let list = app.map_or(&mut of_others, |app| &mut app.problems);
@@ -217,7 +221,10 @@ fn is_about_definitions(reason: Reason, certificates_read: bool) -> bool {
         | Reason::V2Limit
         | Reason::Unlisted => true,
         Reason::MissingCertificate => certificates_read,
-        Reason::UnresolvedAgent | Reason::HeldLoss | Reason::NoHealthyTask => false,
+        Reason::UnresolvedAgent
+        | Reason::UnlistedPods
+        | Reason::HeldLoss
+        | Reason::NoHealthyTask => false,
     }
 }
 
@@ -361,15 +368,10 @@ fn target(app: Option<&App>, index: usize, backend: &Backend) -> PortTarget {
     let tasks = backend.addresses.iter().count();
     let port = app.and_then(|app| app.layout.ports.get(index));
     let container_port = port.and_then(|port| port.container_port);
-    let own = match (app.map(|app| app.layout.networking), port) {
-        (
-            Some(Networking::Container),
-            Some(Port {
-                on_agent: false, ..
-            }),
-        ) => container_port,
-        (Some(Networking::Container | Networking::Bridge | Networking::Host) | None, _) => None,
-    };
+    let networking = app.map(|app| app.layout.networking);
+    let has_own_address = matches!(networking, Some(Networking::Container | Networking::Pod));
+    let own = port.filter(|port| has_own_address && !port.on_agent);
+    let own = own.and_then(|port| port.container_port);
     let settings = backend.settings.as_ref();
     match settings.and_then(|settings| settings.task_port).or(own) {
         Some(port) => PortTarget::TaskPort { port, tasks },

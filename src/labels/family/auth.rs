@@ -1,6 +1,6 @@
 //! Labels that restrict who may reach an app.
 
-use crate::intent::{ClientNetwork, Login, PasswordHash, UnusableHash};
+use crate::intent::{IpNetwork, Login, PasswordHash, UnusableHash};
 use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, ValueKind};
 use crate::state::problem::quoted;
@@ -82,7 +82,7 @@ fn login(value: &str, is_everywhere: bool) -> Result<Login, (String, &'static st
 fn read_networks(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     let mut networks = Vec::new();
     for word in label.value.split_whitespace() {
-        let Some(network) = ClientNetwork::parse(word) else {
+        let Some(network) = IpNetwork::parse(word) else {
             let why = format!("{} is neither an address nor a network", quoted(word));
             draft.close(label, &why, NETWORKS_REMEDY);
             return;

@@ -1,9 +1,11 @@
 //! Template labels: HAProxy's own text in place of one piece of the configuration of a port.
 
+use crate::labels::check_options;
 use crate::labels::draft::{LabelText, ServiceDraft};
+use crate::labels::guard_text;
 use crate::labels::haproxy_text::{Syntax, access_control};
 use crate::labels::idioms;
-use crate::labels::label::{Family, Label, Support, ValueKind};
+use crate::labels::label::{Family, Label, ReadPart, Support, ValueKind};
 use crate::labels::server_line::{read_server, server_line};
 use crate::state::problem::Reason;
 
@@ -18,9 +20,9 @@ const ROUTING: Support = Support::ForIdioms {
     instead: "routes follow the labels VHOST and PATH",
 };
 const REDIRECT: Support = Support::ForIdioms {
-    read: idioms::read_usual,
-    recognises: idioms::is_usual_redirect,
-    idioms: "marathon-lb's own text",
+    read: idioms::read_redirect,
+    recognises: idioms::is_redirect,
+    idioms: "marathon-lb's own text, also with status 302, 303, 307 or 308",
     instead: "the redirect is what REDIRECT_TO_HTTPS asks for",
 };
 const fn backend_section(instead: &'static str) -> Support {
@@ -33,9 +35,26 @@ const fn backend_section(instead: &'static str) -> Support {
         instead,
     }
 }
-const LOCATION_KEPT: Support = Support::not_yet("Location headers of responses stay as they are");
-const MARATHONS_CHECKS: Support =
-    Support::not_yet("tasks are judged by Marathon's health checks alone");
+const fn lines_of_checks(read: ReadPart) -> Support {
+    Support::ForIdioms {
+        read,
+        recognises: check_options::is_check_lines,
+        idioms: "`option httpchk` with GET, HEAD or OPTIONS, a path and a `Host`; `http-check send`; \
+                 `http-check expect status`; `timeout check`. With `ACTIVE_HEALTH_CHECKS` proxies check \
+                 tasks so",
+        instead: USUAL_CHECKS,
+    }
+}
+const fn options_of_checks(read: ReadPart) -> Support {
+    Support::ForIdioms {
+        read,
+        recognises: check_options::is_check_options,
+        idioms: "`check` with `inter`, `fall`, `rise`, `port`, `check-ssl`; empty for no check. With \
+                 `ACTIVE_HEALTH_CHECKS` proxies check tasks so",
+        instead: USUAL_CHECKS,
+    }
+}
+const USUAL_CHECKS: &str = "tasks are judged by the health checks of their definition";
 const NOWHERE_READ: Support = Support::Never {
     instead: "marathon-lb does nothing with it either",
 };
@@ -106,22 +125,22 @@ pub(crate) const FAMILY: Family = Family {
         ),
         section(
             "BACKEND_HTTP_HEALTHCHECK_OPTIONS",
-            MARATHONS_CHECKS,
+            lines_of_checks(check_options::read_http_lines),
             "the lines of a health check over http",
         ),
         section(
             "BACKEND_TCP_HEALTHCHECK_OPTIONS",
-            MARATHONS_CHECKS,
+            lines_of_checks(check_options::read_tcp_lines),
             "the lines of a health check over tcp",
         ),
         section(
             "BACKEND_SERVER_HTTP_HEALTHCHECK_OPTIONS",
-            MARATHONS_CHECKS,
+            options_of_checks(check_options::read_http_options),
             "the options of a health check over http on `server` lines",
         ),
         section(
             "BACKEND_SERVER_TCP_HEALTHCHECK_OPTIONS",
-            MARATHONS_CHECKS,
+            options_of_checks(check_options::read_tcp_options),
             "the options of a health check over tcp on `server` lines",
         ),
         section(
@@ -146,22 +165,27 @@ pub(crate) const FAMILY: Family = Family {
         ),
         section(
             "HTTP_BACKEND_REVPROXY_GLUE",
-            LOCATION_KEPT,
+            Support::ForIdioms {
+                read: idioms::read_usual,
+                recognises: idioms::is_usual_location,
+                idioms: "marathon-lb's own text",
+                instead: "Location headers of responses are rewritten as HTTP_BACKEND_REVPROXY_PATH asks",
+            },
             "the lines that `HTTP_BACKEND_REVPROXY_PATH` adds",
         ),
         section(
             "USERLIST_HEAD",
-            Support::Guard,
+            Support::Guard(guard_text::is_user_list),
             "the `userlist` section with the user of `AUTH`",
         ),
         section(
             "HTTP_BACKEND_NETWORK_ALLOWED_ACL",
-            Support::Guard,
+            Support::Guard(guard_text::is_network_list),
             "the lines that `BACKEND_NETWORK_ALLOWED_ACL` adds in http mode",
         ),
         section(
             "TCP_BACKEND_NETWORK_ALLOWED_ACL",
-            Support::Guard,
+            Support::Guard(guard_text::is_network_list),
             "the lines that `BACKEND_NETWORK_ALLOWED_ACL` adds in tcp mode",
         ),
         routing(
@@ -176,12 +200,12 @@ pub(crate) const FAMILY: Family = Family {
         ),
         routing(
             "HTTP_FRONTEND_ACL_WITH_AUTH",
-            Support::Guard,
+            Support::Guard(guard_text::is_http_rule),
             "the rule of one host with a login on the http port",
         ),
         routing(
             "HTTP_FRONTEND_ACL_WITH_AUTH_AND_PATH",
-            Support::Guard,
+            Support::Guard(guard_text::is_http_rule_with_path),
             "the rule of one host with a login and a path on the http port",
         ),
         routing(
@@ -196,7 +220,7 @@ pub(crate) const FAMILY: Family = Family {
         ),
         routing(
             "HTTP_FRONTEND_ACL_ONLY_WITH_PATH_AND_AUTH",
-            Support::Guard,
+            Support::Guard(guard_text::is_http_condition_with_path),
             "the condition for the path of several hosts with a login on the http port",
         ),
         routing(
@@ -211,12 +235,12 @@ pub(crate) const FAMILY: Family = Family {
         ),
         routing(
             "HTTP_FRONTEND_ROUTING_ONLY_WITH_AUTH",
-            Support::Guard,
+            Support::Guard(guard_text::is_http_route),
             "the `use_backend` line of several hosts with a login on the http port",
         ),
         routing(
             "HTTP_FRONTEND_ROUTING_ONLY_WITH_PATH_AND_AUTH",
-            Support::Guard,
+            Support::Guard(guard_text::is_http_route_with_path),
             "the `use_backend` line of several hosts with a path and a login on the http port",
         ),
         routing(
@@ -236,12 +260,12 @@ pub(crate) const FAMILY: Family = Family {
         ),
         routing(
             "HTTPS_FRONTEND_ACL_WITH_AUTH",
-            Support::Guard,
+            Support::Guard(guard_text::is_https_rule),
             "the rule of a host with a login on the https port",
         ),
         routing(
             "HTTPS_FRONTEND_ACL_WITH_AUTH_AND_PATH",
-            Support::Guard,
+            Support::Guard(guard_text::is_https_rule_with_path),
             "the rule of a host with a login and a path on the https port",
         ),
         section(

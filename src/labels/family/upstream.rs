@@ -1,6 +1,6 @@
 //! This daemon's own labels for the connections to tasks. marathon-lb has none of them.
 
-use crate::intent::TaskProtocol;
+use crate::intent::{IpNetwork, TaskProtocol};
 use crate::labels::draft::{AskedProtocol, LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, ValueKind};
 use crate::labels::tls_options::{TlsFault, TlsOptions};
@@ -25,9 +25,76 @@ pub(crate) const FAMILY: Family = Family {
              ca-file NAME` with an authority in `BACKEND_CA_DIR`; also `sni str(NAME)`",
         )
         .of_our_own(),
+        Label::of_port(
+            "BACKEND_MAX_REQUESTS",
+            ValueKind::Number,
+            Support::served(read_request_limit),
+            "most requests of an Envoy to the port's tasks at once; further ones are answered with 503. \
+             Else `BACKEND_MAX_REQUESTS` of this daemon",
+        )
+        .of_our_own(),
+        Label::of_port(
+            "BACKEND_MAX_CONNECTIONS",
+            ValueKind::Number,
+            Support::served(read_connection_limit),
+            "most connections of an Envoy to the port's tasks at once; beyond them requests wait, and \
+             connections of tcp end. Else `BACKEND_MAX_CONNECTIONS` of this daemon",
+        )
+        .of_our_own(),
+        Label::of_port(
+            "BACKEND_NETWORKS",
+            ValueKind::List,
+            Support::served(read_networks),
+            "networks in which tasks with several addresses of their own are reached, the preferred one \
+             first: `10.2.0.0/16, fd00::/8`; a task without an address in any of them is reached at \
+             its first, as all are without the label",
+        )
+        .of_our_own(),
     ],
 };
 
+fn read_networks(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    let mut networks = Vec::new();
+    for word in label.words() {
+        match IpNetwork::parse(word) {
+            Some(network) => networks.push(network),
+            None => draft.reject(
+                label,
+                format!("{} is neither an address nor a network", quoted(word)),
+                NETWORKS,
+            ),
+        }
+    }
+    if !networks.is_empty() {
+        draft.backend.networks = Some(networks.into());
+    }
+}
+
+fn read_request_limit(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    draft.backend.request_limit = limit(label, draft);
+}
+
+fn read_connection_limit(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    draft.backend.total_connection_limit = limit(label, draft);
+}
+
+/// A limit of what is under way at once; none for a value that is none, which is noted.
+fn limit(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) -> Option<u32> {
+    let limit = label.value.trim().parse().ok().filter(|limit| *limit > 0);
+    if limit.is_none() {
+        draft.reject(
+            label,
+            format!(
+                "{} is no limit, so that of this daemon applies",
+                quoted(label.value)
+            ),
+            "write a whole number from 1",
+        );
+    }
+    limit
+}
+
+const NETWORKS: &str = "list networks as in 10.2.0.0/16, fd00::/8";
 const PROTOCOLS: &str = "write http1, http2, grpc, https, https2 or grpcs";
 
 fn read_protocol(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {

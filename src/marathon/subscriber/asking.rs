@@ -13,15 +13,14 @@ use crate::marathon::in_flight::{self, Delivery, Fetched, FinishedFetch};
 use crate::marathon::status;
 use crate::net::backoff::jittered;
 use crate::received::Received;
-use crate::state::event::{Event, Purpose, RefreshNeeded};
+use crate::state::event::{Event, PodsExtent, Purpose, RefreshNeeded};
 
 impl Subscriber {
     /// Asks everything that may be asked now.
-    pub(super) fn ask(&mut self) {
+    pub(super) fn ask(&mut self, now: Instant) {
         if self.stream.following_since().is_none() {
             return;
         }
-        let now = Instant::now();
         if self.fetch_queue.mature(now).is_some() {
             self.count_resync("later");
         }
@@ -35,7 +34,7 @@ impl Subscriber {
         }
         while self
             .in_flight
-            .has_place_for_a_part(self.config.head_patience)
+            .has_place_for_a_part(self.config.head_patience, now)
             && let Some(part) = self.fetch_queue.next_part(now)
         {
             self.send(part);
@@ -71,7 +70,7 @@ impl Subscriber {
             self.status.fails(status::LISTS, &slow, slow.remedy());
         }
         let limit = self.config.head_patience;
-        for (fetch, base) in self.in_flight.give_up_slow(limit) {
+        for (fetch, base) in self.in_flight.give_up_slow(limit, now) {
             let what = "the head of the answer";
             let slow = Error::Slow { what, limit };
             self.failed(&fetch, &base, &slow, limit);
@@ -111,11 +110,21 @@ impl Subscriber {
         self.fetches.failed(base);
         let part = match fetch {
             Fetch::Everything(_) => status::LISTS,
-            Fetch::Group(_) | Fetch::App(_) | Fetch::Definition(..) => status::SINGLE_APPS,
+            Fetch::Group(_)
+            | Fetch::App(_)
+            | Fetch::Pod(_)
+            | Fetch::Definition(..)
+            | Fetch::PodDefinition(..) => status::SINGLE_APPS,
         };
         let retry_in = match fetch {
             // Asking the same again would not help; a list may say it otherwise.
-            Fetch::Group(_) | Fetch::App(_) | Fetch::Definition(..) if !error.passes() => {
+            Fetch::Group(_)
+            | Fetch::App(_)
+            | Fetch::Pod(_)
+            | Fetch::Definition(..)
+            | Fetch::PodDefinition(..)
+                if !error.passes() =>
+            {
                 self.fetch_queue.given_up(fetch);
                 self.want(
                     RefreshNeeded::EverythingLater(Purpose::Routine),
@@ -123,12 +132,19 @@ impl Subscriber {
                 );
                 None
             }
-            Fetch::Everything(_) | Fetch::Group(_) | Fetch::App(_) | Fetch::Definition(..) => {
-                Some(self.fetch_queue.failed(fetch, took, now))
-            }
+            Fetch::Everything(_)
+            | Fetch::Group(_)
+            | Fetch::App(_)
+            | Fetch::Pod(_)
+            | Fetch::Definition(..)
+            | Fetch::PodDefinition(..) => Some(self.fetch_queue.failed(fetch, took, now)),
         };
         match fetch {
-            Fetch::Group(id) | Fetch::App(id) | Fetch::Definition(id, _) => {
+            Fetch::Group(id)
+            | Fetch::App(id)
+            | Fetch::Pod(id)
+            | Fetch::Definition(id, _)
+            | Fetch::PodDefinition(id, _) => {
                 let named = format!("{}: {error}", id.as_str());
                 self.status.fails(part, named, error.remedy());
             }
@@ -162,10 +178,10 @@ impl Subscriber {
             );
         }
         match fetch {
-            Fetch::Everything(_) | Fetch::Definition(..) => {
+            Fetch::Everything(_) | Fetch::Definition(..) | Fetch::PodDefinition(..) => {
                 self.fetch_queue.failed(fetch, took, now);
             }
-            Fetch::Group(_) | Fetch::App(_) => self.fetch_queue.given_up(fetch),
+            Fetch::Group(_) | Fetch::App(_) | Fetch::Pod(_) => self.fetch_queue.given_up(fetch),
         }
         self.want(
             RefreshNeeded::Everything(fetch.purpose()),
@@ -211,8 +227,11 @@ impl Subscriber {
                 );
                 let interval = jittered(self.config.resync_interval, &mut rand::rng());
                 self.resync_at = Some(at + interval);
+                self.note_pods(&list.pods, at);
             }
-            Event::AppGone(app) => self.fetch_queue.is_missing(app.clone(), at),
+            Event::AppGone(app) | Event::PodGone(app) => {
+                self.fetch_queue.is_missing(app.clone(), at);
+            }
             Event::AppUnreadable(app) => self.reject_app(app),
             Event::GroupSynced { .. }
             | Event::AppChanged(_)
@@ -239,6 +258,25 @@ impl Subscriber {
             .mention_agents_of(std::slice::from_ref(&event));
         self.in_flight
             .answer(finished, Received { at, value: event });
+    }
+
+    /// Shows whether the last list has the pods.
+    fn note_pods(&mut self, pods: &PodsExtent, now: Instant) {
+        match pods {
+            PodsExtent::All | PodsExtent::AppsAlone => self.status.works(status::PODS),
+            PodsExtent::Failed { why, remedy } => {
+                self.status.fails(status::PODS, why, remedy);
+                if let Some(left_out) = self.throttled_log.admit(&format!("pods {why}"), now) {
+                    tracing::warn!(
+                        what = "pods",
+                        error = why,
+                        remedy,
+                        left_out = left_out.count(),
+                        "cannot list pods: those that are known are served on"
+                    );
+                }
+            }
+        }
     }
 
     /// Sends what waits for room: facts, then answers, then news of names.

@@ -6,6 +6,7 @@ mod lists;
 mod logins;
 mod order;
 mod peer;
+mod pods;
 mod reading;
 mod redirects;
 mod signs_of_life;

@@ -164,7 +164,9 @@ fn written(fetch: &Fetch, truth: &Counts) -> Event {
     match fetch {
         Fetch::Everything(_) => Event::Synced(list(truth.keys().map(listed).collect())),
         Fetch::App(id) => Event::AppChanged(listed(id)),
-        Fetch::Group(_) | Fetch::Definition(..) => panic!("it is not wanted"),
+        Fetch::Group(_) | Fetch::Pod(_) | Fetch::Definition(..) | Fetch::PodDefinition(..) => {
+            panic!("it is not wanted")
+        }
     }
 }
 

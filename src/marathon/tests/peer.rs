@@ -57,6 +57,8 @@ impl Marathon {
             backoff_first: Duration::from_millis(1),
             backoff_limit: Duration::from_millis(2),
             list_pause: Duration::ZERO,
+            // One question after the other.
+            pods: false,
             ..Config::new(vec![self.base()])
         }
     }

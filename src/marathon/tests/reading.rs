@@ -50,7 +50,7 @@ fn port(container_port: Option<u16>, on_agent: bool, service_port: Option<u16>) 
 fn check_layout(fields: Value, networking: Networking, ports: Vec<Port>) {
     assert_eq!(
         layout(fields.clone()),
-        Layout { networking, ports },
+        Layout::of_app(networking, ports),
         "{fields}"
     );
 }
@@ -631,9 +631,11 @@ fn what_changes_definitions_makes_them_stale() {
         {"actions": [{"action": "ScaleApplication", "app": "/web"}, {"action": "StopPod", "pod": "/p"}]},
         {"actions": [{"action": "RestartApplication", "app": "/web"}]}, {"actions": null},
     ]}});
-    check("deployment_success", &plan, &[], &[app()]);
-    let revoked = Event::StopsRevoked(vec![web()]);
-    check("deployment_failed", &plan, &[revoked], &[app()]);
+    let pod = || AppId::from("/p");
+    let both = [app(), RefreshNeeded::Pod(pod())];
+    check("deployment_success", &plan, &[], &both);
+    let revoked = Event::StopsRevoked(vec![pod(), web()]);
+    check("deployment_failed", &plan, &[revoked], &both);
     check(
         "deployment_success",
         &json!({"id": "x", "plan": {"steps": []}}),
@@ -643,11 +645,12 @@ fn what_changes_definitions_makes_them_stale() {
     let info =
         json!({"plan": {"version": "2020-07-14T10:00:00.120Z", "steps": plan["plan"]["steps"]}});
     let planned = frame("deployment_info", &info).plan.unwrap();
-    assert_eq!(planned.apps, [web()].into());
+    assert_eq!(planned.parts, both.into());
     let changed = frame("group_change_success", &group(json!("/")));
     assert_eq!(changed.change, Some(planned.version));
     let revoked = Event::StopsRevoked(vec![web()]);
-    check("deployment_info", &plan, &[revoked], &[]);
+    let stopped = Event::StopsAnnounced(vec![pod()]);
+    check("deployment_info", &plan, &[revoked, stopped], &[]);
     let terminated = Event::AppTerminated(web());
     check(
         "app_terminated_event",
@@ -667,7 +670,10 @@ fn a_deployment_that_begins_announces_the_end_of_the_apps_that_it_stops() {
     };
     let stop = |app: &str| json!({"action": "StopApplication", "app": app});
     let announced = Event::StopsAnnounced(vec!["/a".into(), "/b".into()]);
-    let stops = info(json!([stop("/b"), stop("/a"), {"action": "StopPod", "pod": "/p"}]));
+    let of_pod = Event::StopsAnnounced(vec!["/p".into()]);
+    let pod = info(json!([{"action": "StopPod", "pod": "/p"}]));
+    check("deployment_info", &pod, &[of_pod], &[]);
+    let stops = info(json!([stop("/b"), stop("/a")]));
     check(
         "deployment_info",
         &stops,
@@ -699,13 +705,31 @@ fn a_new_leader_is_listed_after_a_while() {
 }
 
 #[test]
+fn an_event_of_a_pod_asks_for_the_pod_that_it_names() {
+    for event_type in [
+        "pod_created_event",
+        "pod_updated_event",
+        "pod_deleted_event",
+    ] {
+        for (uri, pod) in [
+            (json!("/v2/pods"), None),
+            (json!(null), None),
+            (json!("/v2/pods/web"), Some("/web")),
+            (json!("/v2/pods//shop/web?force=true"), Some("/shop/web")),
+            (json!("/v2/pods//shop/web::instances"), Some("/shop/web")),
+        ] {
+            let stale = pod.map(|pod| RefreshNeeded::Pod(pod.into()));
+            let frame = json!({ "clientIp": "10.0.0.9", "uri": uri });
+            check(event_type, &frame, &[], stale.as_slice());
+        }
+    }
+}
+
+#[test]
 fn all_other_events_say_nothing() {
     for event_type in [
         "event_stream_attached",
         "event_stream_detached",
-        "pod_created_event",
-        "pod_updated_event",
-        "pod_deleted_event",
         "group_change_failed",
         "deployment_step_success",
         "deployment_step_failure",

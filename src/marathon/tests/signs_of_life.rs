@@ -12,6 +12,7 @@ use crate::marathon::client::MarathonClient;
 use crate::marathon::ping::Ping;
 use crate::marathon::{BaseUrl, Config, LastHeard};
 use crate::metrics::Metrics;
+use crate::net::stopped_clock::StoppedClock;
 
 /// Silence that is told from the time that a step takes.
 const NOTABLE: Duration = Duration::from_millis(20);
@@ -122,33 +123,41 @@ async fn what_stands_before_marathon_gives_no_sign_of_its_life() {
     subject.stop().await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_silent_marathon_is_asked_for_a_sign_of_life() {
+    let clock = StoppedClock::new();
     let marathon = Marathon::listening().await;
-    let mut subject = Subject::running(Config {
-        ping_after: NOTABLE,
-        ping_limit: Duration::from_secs(2),
-        ..marathon.config()
-    });
+    let config = marathon.config();
+    let (after, limit) = (config.ping_after, config.ping_limit);
+    let mut subject = Subject::running(config);
     let stream = marathon.stream_and_empty_list(&mut subject).await;
-    let last_heard = subject.last_heard.clone();
+    let counted = async |outcome, count| {
+        within(async {
+            while fetches(&subject.metrics, "ping", outcome) < count {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    };
+    clock.advance(after).await;
     let ping = marathon.asked("/ping").await;
-    let silence = last_heard.silence().unwrap();
-    assert!(silence >= NOTABLE, "{silence:?}");
+    assert_eq!(subject.last_heard.silence(), Some(after));
     // Pages that are there for every path.
-    let since = Instant::now();
     ping.answer("200 OK", "text/html", "<h1>pong</h1>").await;
-    // It has read that by the time that it asks again.
-    let mut pings = marathon.asked("/ping").await;
-    assert!(is_silent_since(&last_heard, since));
-    assert_eq!(fetches(&subject.metrics, "ping", "content_type"), 1);
-    for (kind, pong) in [("text/plain", "pong\n"), ("application/json", "\"pong\"")] {
-        let since = Instant::now();
-        pings.answer("200 OK", kind, pong).await;
-        heard_since(&last_heard, since).await;
-        pings = marathon.asked("/ping").await;
+    counted("content_type", 1).await;
+    assert_eq!(subject.last_heard.silence(), Some(after));
+    let mut pause = limit / 2;
+    for (count, kind, pong) in [
+        (1, "text/plain", "pong\n"),
+        (2, "application/json", "\"pong\""),
+    ] {
+        clock.advance(pause).await;
+        let ping = marathon.asked("/ping").await;
+        ping.answer("200 OK", kind, pong).await;
+        counted("ok", count).await;
+        assert_eq!(subject.last_heard.silence(), Some(Duration::ZERO));
+        pause = after;
     }
-    assert_eq!(fetches(&subject.metrics, "ping", "ok"), 2);
     drop(stream);
     subject.stop().await.unwrap();
 }

@@ -78,6 +78,7 @@ fn trusting(base: &BaseUrl, ca_file: PathBuf) -> Config {
         ca_file: Some(ca_file),
         backoff_first: std::time::Duration::from_millis(1),
         backoff_limit: std::time::Duration::from_millis(2),
+        pods: false,
         ..Config::new(vec![base.clone()])
     }
 }

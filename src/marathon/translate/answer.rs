@@ -80,6 +80,7 @@ pub(in crate::marathon) fn check_missing(
         let (kind, id) = match asked {
             Asked::App(id) => ("App '", id),
             Asked::Group(id) => ("Group '", id),
+            Asked::Pod(id) => ("Pod '", id),
         };
         let named = answer.message.strip_prefix(kind);
         let named = named.and_then(|rest| rest.split_once('\''));
@@ -104,4 +105,6 @@ pub(in crate::marathon) enum Asked<'a> {
     App(&'a AppId),
     /// The apps below a group.
     Group(&'a AppId),
+    /// A pod, or a version of it.
+    Pod(&'a AppId),
 }

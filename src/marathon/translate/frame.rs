@@ -67,6 +67,18 @@ pub fn frame(event_type: &str, data: &[u8]) -> Result<TranslatedFrame, Translate
                 ..stale([RefreshNeeded::App(named_app(&id)?)])
             })
         }
+        // The definition can be read by then. One that creates a pod does not name it: its plan does,
+        // and so does the first of its containers to run.
+        EventType::PodCreated | EventType::PodUpdated | EventType::PodDeleted => {
+            let frame: wire::PodEvent = serde_json::from_slice(data)?;
+            Ok(stale(
+                frame
+                    .uri
+                    .as_deref()
+                    .and_then(pod_in)
+                    .map(RefreshNeeded::Pod),
+            ))
+        }
         EventType::GroupChangeSuccess => {
             let frame: wire::GroupChange = serde_json::from_slice(data)?;
             let group = frame.group_id.as_deref().and_then(ids::app_id);
@@ -84,21 +96,21 @@ pub fn frame(event_type: &str, data: &[u8]) -> Result<TranslatedFrame, Translate
                 events: announced(&frame),
                 plan: version.and_then(ids::version).map(|version| Plan {
                     version,
-                    apps: touched(&frame),
+                    parts: touched(&frame).into_iter().collect(),
                 }),
                 ..TranslatedFrame::default()
             })
         }
         EventType::DeploymentSuccess => {
             let frame: wire::Deployment = serde_json::from_slice(data)?;
-            Ok(stale(touched(&frame).into_iter().map(RefreshNeeded::App)))
+            Ok(stale(touched(&frame)))
         }
         EventType::DeploymentFailed => {
             let frame: wire::Deployment = serde_json::from_slice(data)?;
-            let apps = touched(&frame);
+            let revoked: BTreeSet<AppId> = actions(&frame).map(|action| action.id).collect();
             Ok(TranslatedFrame {
-                events: vec![Event::StopsRevoked(apps.iter().cloned().collect())],
-                ..stale(apps.into_iter().map(RefreshNeeded::App))
+                events: vec![Event::StopsRevoked(revoked.into_iter().collect())],
+                ..stale(touched(&frame))
             })
         }
         // A fresh leader's view of tasks may be old until it has reconciled (15 s): not at once.
@@ -189,11 +201,11 @@ fn health_changed(
 /// Facts of a step of a deployment that begins: it names the apps of every step.
 fn announced(frame: &wire::Deployment) -> Vec<Event> {
     let stopped: BTreeSet<AppId> = actions(frame)
-        .filter(|(action, _)| *action == Some("StopApplication"))
-        .map(|(_, app)| app)
+        .filter(|action| matches!(action.name, Some("StopApplication" | "StopPod")))
+        .map(|action| action.id)
         .collect();
-    let others = touched(frame).into_iter();
-    let others: Vec<AppId> = others.filter(|app| !stopped.contains(app)).collect();
+    let others: BTreeSet<AppId> = actions(frame).map(|action| action.id).collect();
+    let others: Vec<AppId> = others.difference(&stopped).cloned().collect();
     let mut events = Vec::new();
     if !others.is_empty() {
         events.push(Event::StopsRevoked(others));
@@ -204,19 +216,42 @@ fn announced(frame: &wire::Deployment) -> Vec<Event> {
     events
 }
 
-/// The apps that a deployment is about, each once.
-fn touched(frame: &wire::Deployment) -> BTreeSet<AppId> {
-    actions(frame).map(|(_, app)| app).collect()
+/// The apps and pods that a deployment is about, each once.
+fn touched(frame: &wire::Deployment) -> BTreeSet<RefreshNeeded> {
+    let parts = actions(frame).map(|action| match action.is_about_pod {
+        true => RefreshNeeded::Pod(action.id),
+        false => RefreshNeeded::App(action.id),
+    });
+    parts.collect()
 }
 
-/// The actions of a deployment, each with its app.
-fn actions(frame: &wire::Deployment) -> impl Iterator<Item = (Option<&str>, AppId)> {
+/// An action of a deployment.
+struct PlannedAction<'a> {
+    name: Option<&'a str>,
+    id: AppId,
+    is_about_pod: bool,
+}
+
+/// The actions of a deployment that name an app or a pod.
+fn actions(frame: &wire::Deployment) -> impl Iterator<Item = PlannedAction<'_>> {
     let steps = frame.plan.iter().flat_map(|plan| &plan.steps);
     let actions = steps.flat_map(|step| &step.actions);
     actions.filter_map(|action| {
-        let app = ids::app_id(action.app.as_deref()?)?;
-        Some((action.action.as_deref(), app))
+        let id = action.app.as_deref().or(action.pod.as_deref())?;
+        Some(PlannedAction {
+            name: action.name.as_deref(),
+            id: ids::app_id(id)?,
+            is_about_pod: action.app.is_none(),
+        })
     })
+}
+
+/// The pod in the path of a request: `/v2/pods//shop/web?force=true`; none in that of all pods.
+fn pod_in(uri: &str) -> Option<AppId> {
+    let (_, rest) = uri.split_once("/v2/pods/")?;
+    let path = rest.split(['?', '#']).next().unwrap_or_default();
+    let id = path.split("::").next().unwrap_or_default();
+    ids::app_id(&format!("/{}", id.trim_matches('/')))
 }
 
 fn named_app(id: &str) -> Result<AppId, TranslateError> {

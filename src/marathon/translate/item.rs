@@ -14,7 +14,7 @@ use crate::marathon::wire;
 use crate::state::app::{AgentHost, App, AppId, AppVersion, HealthChecks, Task, TaskId, TaskState};
 use crate::state::event::{ListedApp, UnreadableApp};
 
-/// An app that cannot be used.
+/// An app or a pod that cannot be used.
 pub(super) struct UnusableItem {
     pub id: AppId,
     pub why: TranslateError,
@@ -50,7 +50,7 @@ pub(super) struct SharedParts {
 }
 
 impl SharedParts {
-    fn agent(&mut self, name: &str) -> Option<AgentHost> {
+    pub(super) fn agent(&mut self, name: &str) -> Option<AgentHost> {
         if let Some(known) = self.agents.get(name) {
             return Some(known.clone());
         }
@@ -59,7 +59,7 @@ impl SharedParts {
         Some(agent)
     }
 
-    fn health_checks(&mut self, checks: HealthChecks) -> HealthChecks {
+    pub(super) fn health_checks(&mut self, checks: HealthChecks) -> HealthChecks {
         if let Some(known) = self.health_checks.get(&checks) {
             return known.clone();
         }
@@ -135,7 +135,7 @@ fn named_app(
     })
 }
 
-fn version(text: &str) -> Result<AppVersion, TranslateError> {
+pub(super) fn version(text: &str) -> Result<AppVersion, TranslateError> {
     ids::version(text).ok_or_else(|| TranslateError::Unknown {
         what: "time stamp",
         value: text.to_owned(),

@@ -1,4 +1,4 @@
-//! A list of apps, translated while it arrives (pure).
+//! A list of apps or of pods, translated while it arrives (pure).
 
 use std::mem;
 
@@ -9,18 +9,18 @@ use serde_json::value::RawValue;
 
 use super::error::{JsonFault, JsonPosition, TranslateError};
 use super::item::{SharedParts, UnusableItem, listed_app};
-use crate::marathon::wire::{AppWithTasks, Text};
+use super::pod::listed_pod;
+use crate::marathon::wire::{AppWithTasks, PodStatus, Text};
 use crate::state::event::{List, UnreadableApp};
 
-/// Reader of a list of apps whose JSON comes in pieces, cut anywhere.
+/// Reader of a list of apps or of pods whose JSON comes in pieces, cut anywhere.
 ///
 /// An app is read as soon as all of it has come, in one pass, and its JSON is forgotten: memory
 /// follows the apps and not their JSON. One app that cannot be read costs only itself; bytes that are
 /// no JSON cost the list, wherever they are.
 #[derive(Debug)]
 pub struct ListReader {
-    /// Key of the list in the answer.
-    key: &'static str,
+    form: ListForm,
     has_key: bool,
     place: Place,
     /// The bytes that were not read yet.
@@ -34,6 +34,15 @@ pub struct ListReader {
     shared: SharedParts,
     /// Fault of the first app that cannot be read.
     first_fault: Option<TranslateError>,
+}
+
+/// Form of an answer with a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ListForm {
+    /// An object that has the list of apps under this key.
+    Apps { key: &'static str },
+    /// The list of pods itself.
+    Pods,
 }
 
 /// Place in the grammar of the answer.
@@ -57,7 +66,7 @@ enum Place {
     App,
     /// Behind an app.
     AfterApp,
-    /// Behind the object.
+    /// Behind the object, or behind the list where that is all.
     End,
 }
 
@@ -88,20 +97,34 @@ pub fn group(body: &[u8]) -> Result<List, TranslateError> {
     ListReader::of_group().whole(body)
 }
 
+/// Reads the whole answer to `GET /v2/pods/::status`.
+///
+/// # Errors
+///
+/// As [`ListReader::finish`].
+pub fn pods(body: &[u8]) -> Result<List, TranslateError> {
+    ListReader::of_pods().whole(body)
+}
+
 impl ListReader {
     /// Reader of the answer to `GET /v2/apps?embed=apps.tasks`.
     pub fn of_apps() -> Self {
-        Self::new("apps")
+        Self::new(ListForm::Apps { key: "apps" })
     }
 
     /// Reader of the answer to `GET /v2/apps/{group}/*`.
     pub fn of_group() -> Self {
-        Self::new("*")
+        Self::new(ListForm::Apps { key: "*" })
     }
 
-    fn new(key: &'static str) -> Self {
+    /// Reader of the answer to `GET /v2/pods/::status`.
+    pub fn of_pods() -> Self {
+        Self::new(ListForm::Pods)
+    }
+
+    fn new(form: ListForm) -> Self {
         Self {
-            key,
+            form,
             has_key: false,
             place: Place::Start,
             rest: Vec::new(),
@@ -146,8 +169,10 @@ impl ListReader {
     pub fn finish(mut self) -> Result<List, TranslateError> {
         self.read_up_to(self.rest.len(), true)?;
         let fault = match self.place {
-            Place::End if self.has_key => return self.listed(),
-            Place::End => format!("missing field `{}`", self.key),
+            Place::End => match self.form {
+                ListForm::Apps { key } if !self.has_key => format!("missing field `{key}`"),
+                ListForm::Apps { .. } | ListForm::Pods => return self.listed(),
+            },
             Place::Start | Place::Value(_) => "EOF while parsing a value".to_owned(),
             Place::FirstKey | Place::Key | Place::Colon(_) | Place::AfterValue => {
                 "EOF while parsing an object".to_owned()
@@ -162,6 +187,7 @@ impl ListReader {
     /// what all of them lack.
     fn listed(self) -> Result<List, TranslateError> {
         match self.first_fault {
+            Some(_) if self.form == ListForm::Pods => Ok(self.list),
             Some(why @ TranslateError::NoTasks { .. }) if self.list.apps.is_empty() => Err(why),
             Some(why) if self.list.apps.is_empty() => Err(TranslateError::NoApp {
                 entries: self.list.unreadable.len(),
@@ -207,7 +233,11 @@ impl ListReader {
         let next = match (self.place, first) {
             (Place::FirstKey | Place::Key, b'"') => return self.key(text, is_last),
             (Place::Value(Key::Other), _) => return self.skipped(text, is_last),
-            (Place::Start, b'{') => Ok(Place::FirstKey),
+            (Place::Start, b'{') if self.form != ListForm::Pods => Ok(Place::FirstKey),
+            (Place::Start, b'[') if self.form == ListForm::Pods => Ok(Place::FirstApp),
+            (Place::FirstApp | Place::AfterApp, b']') if self.form == ListForm::Pods => {
+                Ok(Place::End)
+            }
             (Place::FirstKey | Place::AfterValue, b'}') => Ok(Place::End),
             (Place::AfterValue, b',') => Ok(Place::Key),
             (Place::Colon(key), b':') => Ok(Place::Value(key)),
@@ -216,6 +246,7 @@ impl ListReader {
             (Place::AfterApp, b',') => Ok(Place::App),
             (Place::Key, b'}') | (Place::App, b']') => Err("trailing comma"),
             (Place::FirstApp | Place::App, _) => return self.app(text, is_last),
+            (Place::Start, _) if self.form == ListForm::Pods => Err("expected a list"),
             (Place::Start, _) => Err("expected an object"),
             (Place::FirstKey | Place::Key, _) => Err("key must be a string"),
             (Place::Colon(_), _) => Err("expected `:`"),
@@ -232,9 +263,9 @@ impl ListReader {
         let Some((key, length)) = value::<Text<'_>>(text, is_last)? else {
             return Ok(None);
         };
-        let is_list = *key == *self.key;
+        let is_list = matches!(self.form, ListForm::Apps { key: of_list } if *key == *of_list);
         if is_list && mem::replace(&mut self.has_key, true) {
-            let fault = format!("duplicate field `{}`", self.key);
+            let fault = format!("duplicate field `{}`", &*key);
             return Err(JsonFault::of_next_byte(fault));
         }
         self.place = Place::Colon(if is_list { Key::List } else { Key::Other });
@@ -251,8 +282,14 @@ impl ListReader {
     }
 
     fn app(&mut self, text: &str, is_last: bool) -> Result<Option<usize>, JsonFault> {
-        let (app, length) = match value::<AppWithTasks<'_>>(text, true) {
-            Ok(Some((app, length))) => (listed_app(app, &mut self.shared), length),
+        let read = match self.form {
+            ListForm::Apps { .. } => value::<AppWithTasks<'_>>(text, true)
+                .map(|read| read.map(|(app, length)| (listed_app(app, &mut self.shared), length))),
+            ListForm::Pods => value::<PodStatus<'_>>(text, true)
+                .map(|read| read.map(|(pod, length)| (listed_pod(pod, &mut self.shared), length))),
+        };
+        let (app, length) = match read {
+            Ok(Some(read)) => read,
             Ok(None) => return Ok(None),
             // It is another value, or has not come to its end, or is none.
             Err(error) => match value::<&RawValue>(text, is_last)? {

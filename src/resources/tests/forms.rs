@@ -200,10 +200,10 @@ fn the_second_form_follows_what_is_behind_a_redirect_that_stays_as_it_is() {
         let labels = ["VHOST", "REDIRECT_TO_HTTPS"].map(|key| format!("HAPROXY_{index}_{key}"));
         let [host, redirect] = &labels;
         let mut app = labelled("/a", &[(host, "a.test"), (redirect, "true")]);
-        app.layout = Arc::new(state::app::Layout {
-            networking: app.layout.networking,
-            ports: vec![port(None, true); 2],
-        });
+        app.layout = Arc::new(state::app::Layout::of_app(
+            app.layout.networking,
+            vec![port(None, true); 2],
+        ));
         app
     };
     let state = with_certificates(

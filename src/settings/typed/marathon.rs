@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::parsers::{path, seconds};
+use super::parsers::{path, seconds, switch};
 use crate::marathon::TokenScheme;
 
 /// Marathon's addresses, and the login, as typed.
@@ -71,6 +71,10 @@ pub struct Marathon {
         value_delimiter = ','
     )]
     pub marathon_leader_hosts: Vec<String>,
+
+    /// `true` serves pods beside apps; `false` asks Marathon for none.
+    #[arg(long, env = "PODS", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
+    pub pods: bool,
 
     /// Seconds without any sign of life from Marathon after which the served snapshot counts as
     /// stale: health checks of proxies fail then, and 4 s later their connections are ended once,

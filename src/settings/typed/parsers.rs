@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, StringValueParser, TypedValueParser};
 
+use crate::intent::IpNetwork;
 use crate::vault::Secret;
 
 /// Parser of a duration within bounds, from seconds as a decimal number.
@@ -82,6 +83,12 @@ pub(crate) fn socket_address(text: &str) -> Result<SocketAddr, String> {
 pub(super) fn ip_address(text: &str) -> Result<IpAddr, String> {
     let wrong = |_| "not an IP address; write one, as 10.0.0.1 or 2001:db8::7".to_owned();
     text.trim().parse().map_err(wrong)
+}
+
+/// Parses a network.
+pub(super) fn network(text: &str) -> Result<IpNetwork, String> {
+    let wrong = || "not a network; write an address and the bits of its network, as 10.2.0.0/16";
+    IpNetwork::parse(text.trim()).ok_or_else(|| wrong().to_owned())
 }
 
 /// Parser of a whole number within bounds.

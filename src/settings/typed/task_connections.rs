@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::parsers::{path, switch};
+use super::parsers::{network, path, switch};
+use crate::intent::IpNetwork;
 
 /// Settings of the connections of proxies to tasks, as typed.
 #[derive(Args, Clone, Debug)]
@@ -17,6 +18,12 @@ pub struct TaskFlags {
     /// `https-admin`, where no label says it.
     #[arg(long, env = "PORT_NAME_PROTOCOLS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub port_name_protocols: bool,
+
+    /// Networks in which tasks with several addresses of their own are reached, the preferred one
+    /// first, as a comma list such as `10.2.0.0/16,fd00::/8`. By default, and for a task without an
+    /// address in any of them, its first address is taken.
+    #[arg(long, env = "TASK_NETWORKS", value_name = "NETWORKS", value_delimiter = ',', value_parser = network)]
+    pub task_networks: Vec<IpNetwork>,
 
     /// Folder of the authorities by which Envoy verifies the certificates of tasks: a PEM file
     /// `NAME.pem` for each name that a label uses. Read at the start.

@@ -1,5 +1,6 @@
 //! Which losses are held back, and how each is settled.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -555,8 +556,11 @@ fn at_a_limit_of_everything_no_loss_is_sudden() {
 
 /// What a list says of apps and running tasks.
 fn told(list: &[ListedApp]) -> Vec<(AppId, Vec<TaskId>)> {
+    let apps = list.iter().filter(|listed| !listed.app.is_pod());
+    let apps: BTreeSet<&AppId> = apps.map(|listed| &listed.app.id).collect();
     let mut told: Vec<(AppId, Vec<TaskId>)> = list
         .iter()
+        .filter(|listed| !listed.app.is_pod() || !apps.contains(&listed.app.id))
         .map(|listed| {
             let state = guarded_after([with(Purpose::Routine, std::slice::from_ref(listed))]);
             let tasks = state.apps()[&listed.app.id].tasks().keys();
@@ -578,7 +582,11 @@ fn known(state: &State) -> Vec<(AppId, Vec<TaskId>)> {
 fn is_answer(event: &Event) -> bool {
     matches!(
         event,
-        Event::Synced(_) | Event::GroupSynced { .. } | Event::AppChanged(_) | Event::AppGone(_)
+        Event::Synced(_)
+            | Event::GroupSynced { .. }
+            | Event::AppChanged(_)
+            | Event::AppGone(_)
+            | Event::PodGone(_)
     )
 }
 
@@ -590,6 +598,7 @@ proptest! {
     ) {
         let Event::Synced(mut now) = now else { return Ok(()) };
         now.unreadable.clear();
+        now.pods = PodsExtent::All;
         let mut state = guarded_after(past);
         let (mut elapsed, mut looks) = (DEADLINE * 10, 0);
         state = then(&state, at(elapsed)).0;
@@ -620,9 +629,11 @@ proptest! {
         for (id, tasks) in &after.held_tasks {
             prop_assert!(!tasks.is_empty());
             for task in tasks.keys() {
-                let served = |state: &State| state.apps()[id].tasks().get(task).cloned();
-                prop_assert!(served(&after).is_some());
-                prop_assert_eq!(served(&after), served(&before));
+                let served = after.apps()[id].tasks().get(task).cloned();
+                prop_assert!(served.is_some());
+                // The ports of a container follow the order of the definition.
+                let layout = &after.apps()[id].app().layout;
+                prop_assert_eq!(served, before.apps()[id].aligned(task, layout));
             }
         }
         // Whoever is served is on an agent whose address stays known.

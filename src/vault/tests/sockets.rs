@@ -1,6 +1,7 @@
 //! Over sockets and TLS: whose certificates are believed, which one is shown, and when that
 //! changes.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::bench::{furnish, given};
 use crate::metrics::Metrics;
 use crate::net::reload::Trigger;
+use crate::net::stopped_clock::StoppedClock;
 use crate::vault::client::{VaultAnswer, VaultClient};
 use crate::vault::clock::SuspendAwareClock;
 use crate::vault::config::{BaseUrl, ClientCertificate, Config, LoginMethod, Trust};
@@ -247,7 +249,7 @@ async fn answer_once(text: &str) -> (BaseUrl, JoinSet<()>) {
     (BaseUrl::parse(&address).unwrap(), server)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_body_that_breaks_off_is_no_answer() {
     let text = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"data\":{\"key\":\"canary\"";
     let (address, mut server) = answer_once(text).await;
@@ -260,15 +262,30 @@ async fn a_body_that_breaks_off_is_no_answer() {
     server.join_next().await.unwrap().unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_body_that_is_too_long_or_never_ends_is_no_answer() {
     use sim::vault::{Fault, What as Goes};
+    let clock = StoppedClock::new();
     let vault = vault(false).await;
+    let limit = Duration::from_secs(1);
     let wired = Wired::new(&vault, given(vault.root_token()), |config| {
-        config.request_limit = Duration::from_millis(300);
+        config.request_limit = limit;
         config.answer_limit_bytes = 100_000;
     });
     wired.ask().await.unwrap();
+    let asked = || {
+        let requests = vault.requests().into_iter();
+        requests
+            .filter(|seen| seen.path.contains("secret/"))
+            .count()
+    };
+    let time_is_up = async |asked_before| -> Infallible {
+        while asked() == asked_before {
+            tokio::task::yield_now().await;
+        }
+        clock.advance(limit).await;
+        std::future::pending().await
+    };
     for (goes, reason) in [
         (Goes::StallMidBody, "slow"),
         (Goes::NeverAnswer, "slow"),
@@ -276,7 +293,11 @@ async fn a_body_that_is_too_long_or_never_ends_is_no_answer() {
         (Goes::Garbage, "unreadable"),
     ] {
         vault.fault(Fault::times(1, "secret/*", goes.clone()));
-        let error = wired.ask().await.unwrap_err();
+        let answer = tokio::select! {
+            answer = wired.ask() => answer,
+            never = time_is_up(asked()), if reason == "slow" => match never {},
+        };
+        let error = answer.unwrap_err();
         assert_eq!(error.reason(), reason, "{goes:?}: {error}");
         wired.ask().await.unwrap();
     }

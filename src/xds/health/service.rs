@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use envoy_api::prost::Message;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
@@ -46,17 +46,9 @@ impl PathService for HealthService {
 
     fn answer(&self, request: Request<Incoming>, peer: Peer) -> ResponseFuture {
         let service = self.clone();
-        Box::pin(async move {
-            if !grpc::is_grpc(&request) {
-                let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-                return peer.refuse(status, "content_type", &"only gRPC is understood here");
-            }
-            let response = match service.call(request, peer).await {
-                Ok(messages) => messages.response(),
-                Err(status) => status.response(),
-            };
-            response.map(ResponseBody::stream)
-        })
+        Box::pin(grpc::respond(request, peer, async move |request, peer| {
+            service.call(request, peer).await
+        }))
     }
 
     fn reject(

@@ -136,6 +136,10 @@ impl Shared {
                 state.counts.lists += 1;
                 json_response(state.world.list())
             }
+            "/v2/pods/::status" => {
+                state.counts.others += 1;
+                json_response(Bytes::from_static(b"[]"))
+            }
             "/v2/leader" => {
                 state.counts.others += 1;
                 json_response(json!({ "leader": self.address.to_string() }).to_string())

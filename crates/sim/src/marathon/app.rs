@@ -9,11 +9,12 @@ use super::complete::{
     complete_checks, complete_container, complete_ports, defaults, expunges_lost, is_empty,
     leaves_out_when_empty, mode,
 };
+use super::pod::Container;
 
 /// Time from SIGTERM to SIGKILL of an app that does not say (Mesos has 3 s).
 const KILL_GRACE: Duration = Duration::from_secs(3);
 
-/// A definition at one version, with the parts the scheduler acts on read out.
+/// The definition of an app or a pod at one version, with the parts the scheduler acts on read out.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct App {
     pub(super) id: String,
@@ -30,6 +31,8 @@ pub(super) struct App {
     pub(super) expunges_lost: bool,
     /// Time from SIGTERM to SIGKILL.
     pub(super) grace: Duration,
+    /// The containers of a pod, whose endpoints the `ports` are; none for an app.
+    pub(super) containers: Option<Vec<Container>>,
     /// As `GET` shows it, without what is computed per request.
     pub(super) json: Map<String, Value>,
 }
@@ -136,6 +139,7 @@ impl App {
             maximum_over,
             expunges_lost,
             grace,
+            containers: None,
             json,
         })
     }
@@ -161,6 +165,11 @@ impl App {
         self
     }
 
+    /// True for a pod.
+    pub(super) fn is_pod(&self) -> bool {
+        self.containers.is_some()
+    }
+
     /// The version from which on tasks have the current config.
     pub(super) fn config_version(&self) -> &str {
         self.json
@@ -174,7 +183,12 @@ impl App {
     pub(super) fn same_config(&self, other: &Self) -> bool {
         let bare = |app: &Self| {
             let mut json = app.json.clone();
-            json.retain(|key, _| !matches!(key.as_str(), "version" | "versionInfo" | "instances"));
+            json.retain(|key, _| {
+                !matches!(
+                    key.as_str(),
+                    "version" | "versionInfo" | "instances" | "scaling"
+                )
+            });
             json
         };
         bare(self) == bare(other)

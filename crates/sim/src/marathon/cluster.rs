@@ -138,12 +138,47 @@ impl Cluster {
         Ok(deploy::restart(&self.shared, id, true).await?)
     }
 
-    /// `DELETE /v2/apps/{id}?force=true`.
+    /// `DELETE /v2/apps/{id}?force=true`, or of a pod, `DELETE /v2/pods/{id}?force=true`.
     ///
     /// # Errors
     /// [`Error::Refused`].
     pub async fn delete(&self, id: &str) -> Result<Accepted, Error> {
         Ok(deploy::delete(&self.shared, id, true).await?)
+    }
+
+    // Pods
+
+    /// `POST /v2/pods`: creates a pod.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub async fn create_pod(&self, definition: Value) -> Result<Accepted, Error> {
+        let origin = Origin {
+            is_post: true,
+            ..LOCAL
+        };
+        self.put_pod(definition, origin).await
+    }
+
+    /// `PUT /v2/pods/{id}?force=true`: replaces the definition of a pod, or creates it. One that
+    /// differs in the number of instances alone replaces none.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub async fn update_pod(&self, definition: Value) -> Result<Accepted, Error> {
+        self.put_pod(definition, LOCAL).await
+    }
+
+    async fn put_pod(&self, definition: Value, origin: Origin<'_>) -> Result<Accepted, Error> {
+        let fields = fields(definition);
+        let id = fields.get("id").and_then(Value::as_str);
+        let id = id.unwrap_or_default().to_owned();
+        Ok(deploy::put_pod(&self.shared, &id, &fields, !origin.is_post, origin).await?)
+    }
+
+    /// Lets every list of pods fail with this HTTP status, or work again.
+    pub fn fail_lists_of_pods(&self, status: Option<u16>) {
+        self.shared.with(|world| world.pods_fault = status);
     }
 
     // Tasks and agents

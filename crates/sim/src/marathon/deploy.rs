@@ -42,6 +42,10 @@ impl Refusal {
         }
     }
 
+    pub(super) fn no_pod(id: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("Pod '{id}' does not exist"))
+    }
+
     pub(super) fn no_app(id: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("App '{id}' does not exist"))
     }
@@ -64,14 +68,42 @@ pub(super) struct Origin<'a> {
     pub(super) is_post: bool,
 }
 
-/// A change of an app.
+/// A change of an app or a pod.
 enum Change<'a> {
     Put {
         request: &'a Map<String, Value>,
         origin: Origin<'a>,
     },
+    /// Creates a pod, or replaces its definition.
+    PutPod {
+        request: &'a Map<String, Value>,
+        origin: Origin<'a>,
+    },
     Restart,
     Delete,
+}
+
+/// Creates a pod, or replaces its definition.
+///
+/// # Errors
+/// The refusal that the wire answers.
+pub(super) async fn put_pod(
+    shared: &Arc<Shared>,
+    id: &str,
+    request: &Map<String, Value>,
+    force: bool,
+    origin: Origin<'_>,
+) -> Result<Accepted, Refusal> {
+    let id = normal_id(id);
+    let is_taken = |world: &World| {
+        let known = world.root.get(&id);
+        known.is_some_and(|known| origin.is_post || !known.is_pod())
+    };
+    if shared.peek(is_taken) {
+        let message = format!("Pod \"{id}\" already exists");
+        return Err(Refusal::new(StatusCode::CONFLICT, message));
+    }
+    change(shared, &id, force, Change::PutPod { request, origin }).await
 }
 
 /// Creates or updates an app; the fields of an update are laid over what it was.
@@ -160,8 +192,8 @@ struct Plan {
     app: Arc<App>,
     /// `None` once it is deleted.
     target: Option<Arc<App>>,
-    /// The event that only POST and PUT make.
-    post: Option<Value>,
+    /// The event that the request makes behind that of the group.
+    post: Option<(&'static str, Value)>,
     cancel: CancellationToken,
     accepted: Accepted,
 }
@@ -194,8 +226,8 @@ async fn change(
         }
         let fields = json!({ "groupId": parent(&app.id), "version": accepted.version });
         world.publish("group_change_success", fields);
-        if let Some(post) = post {
-            world.publish("api_post_event", post);
+        if let Some((event_type, fields)) = post {
+            world.publish(event_type, fields);
         }
     };
     let owner = Arc::clone(shared);
@@ -244,7 +276,25 @@ fn begin(world: &mut World, id: &str, force: bool, change: &Change<'_>) -> Resul
             let definition = &new.json;
             let post =
                 json!({ "clientIp": origin.client, "uri": uri, "appDefinition": definition });
-            (Some(Arc::new(new)), steps, Some(post))
+            (Some(Arc::new(new)), steps, Some(("api_post_event", post)))
+        }
+        Change::PutPod { request, origin } => {
+            let new = App::from_pod_request(id, request)?;
+            let same = old.as_ref().is_some_and(|old| old.same_config(&new));
+            let steps = match &old {
+                None => vec![Action::Start, Action::Scale],
+                Some(_) if same => vec![Action::Scale],
+                Some(_) => vec![Action::Restart],
+            };
+            let version = world.clock.stamp();
+            let new = new.at_version(&version, old.as_deref(), same);
+            let (event_type, uri) = match origin.is_post {
+                // It does not name the pod.
+                true => ("pod_created_event", "/v2/pods".to_owned()),
+                false => ("pod_updated_event", format!("/v2/pods/{id}")),
+            };
+            let fields = json!({ "clientIp": origin.client, "uri": uri });
+            (Some(Arc::new(new)), steps, Some((event_type, fields)))
         }
         Change::Restart => {
             let old = old.as_deref().ok_or_else(|| Refusal::no_app(id))?;
@@ -256,7 +306,15 @@ fn begin(world: &mut World, id: &str, force: bool, change: &Change<'_>) -> Resul
             if old.is_none() {
                 return Err(Refusal::no_app(id));
             }
-            (None, vec![Action::Stop], None)
+            let is_pod = old.as_ref().is_some_and(|old| old.is_pod());
+            let deleted = is_pod.then(|| {
+                let uri = format!("/v2/pods/{id}");
+                (
+                    "pod_deleted_event",
+                    json!({ "clientIp": "127.0.0.1", "uri": uri }),
+                )
+            });
+            (None, vec![Action::Stop], deleted)
         }
     };
     let app = match (&target, &old) {
@@ -275,6 +333,7 @@ fn begin(world: &mut World, id: &str, force: bool, change: &Change<'_>) -> Resul
         deployment.clone(),
         Deployment {
             app: id.to_owned(),
+            is_pod: app.is_pod(),
             version: version.clone(),
             steps,
             step: 1,
@@ -341,7 +400,7 @@ fn plan_json(world: &World, id: &str) -> Value {
     let steps: Vec<Value> = deployment
         .steps
         .iter()
-        .map(|action| json!({ "actions": [action.json(&deployment.app)] }))
+        .map(|action| json!({ "actions": [action.json(&deployment.app, deployment.is_pod)] }))
         .collect();
     json!({ "id": id, "version": deployment.version, "steps": steps })
 }
@@ -355,7 +414,7 @@ fn tell(world: &mut World, id: &str, event_type: &str) {
     let action = deployment.steps.get(deployment.step.saturating_sub(1));
     let actions: Vec<Value> = action
         .iter()
-        .map(|action| action.json(&deployment.app))
+        .map(|action| action.json(&deployment.app, deployment.is_pod))
         .collect();
     let fields = json!({ "plan": plan, "currentStep": { "actions": actions } });
     world.publish(event_type, fields);

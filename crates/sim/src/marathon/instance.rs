@@ -102,8 +102,12 @@ pub(super) struct Instance {
 }
 
 impl Instance {
+    /// The id of its task; of a pod, of that of its first container.
     pub(super) fn task_id(&self) -> String {
-        format!("{}._app.{}", self.id, self.incarnation)
+        let containers = self.app.containers.iter().flatten();
+        let name = containers.map(|container| container.name.as_str()).next();
+        let name = name.unwrap_or("_app");
+        format!("{}.{name}.{}", self.id, self.incarnation)
     }
 
     /// The health by all checks together: unknown while one has no result, else true if all succeed.
@@ -117,6 +121,11 @@ impl Instance {
             .map(|result| result.as_ref().map(|result| result.alive))
             .collect();
         alive.map(|alive| alive.iter().all(|alive| *alive))
+    }
+
+    /// True if it has its ports.
+    pub(super) fn is_active(&self) -> bool {
+        !matches!(self.condition, Condition::Killed | Condition::Failed)
     }
 
     /// True if a deployment counts it as good: running, and healthy if there are checks.

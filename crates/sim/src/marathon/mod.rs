@@ -13,8 +13,8 @@
 //! and time stamps are counters: the same commands give the same texts, but for health checks, which
 //! run by the clock and take stamps.
 //!
-//! Not simulated: pods, groups but for the apps below them, dependencies, constraints, readiness
-//! checks, and what nobody here asks of REST, such as lists of tasks and deployments.
+//! Not simulated: the health checks of pods, groups but for the apps below them, dependencies,
+//! constraints, readiness checks, and what nobody here asks of REST, such as lists of tasks and deployments.
 
 mod agent;
 mod app;
@@ -30,6 +30,7 @@ mod instance;
 mod life;
 mod node;
 mod observe;
+mod pod;
 mod rest;
 mod rollout;
 mod shape;

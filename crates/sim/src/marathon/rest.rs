@@ -10,6 +10,7 @@ use super::app::normal_id;
 use super::config::ListFault;
 use super::deploy::{self, Accepted, Origin, Refusal};
 use super::http::{Request, Response};
+use super::pod;
 use super::shape::{self, Embed};
 use super::shared::Shared;
 
@@ -45,6 +46,8 @@ pub(super) async fn answer(shared: &Arc<Shared>, peer: SocketAddr, request: &Req
         ("POST", "/v2/tasks/delete") if request.flag("scale") => {
             kill_and_scale(shared, peer, request).await
         }
+        ("GET" | "HEAD", "/v2/pods/::status") => pods(shared),
+        ("POST", "/v2/pods") => post_pod(shared, peer, request).await,
         ("GET" | "HEAD", "/v2/leader") => {
             let leader =
                 shared.peek(|world| Some(world.nodes.get(world.leader?)?.address.to_string()));
@@ -60,6 +63,8 @@ pub(super) async fn answer(shared: &Arc<Shared>, peer: SocketAddr, request: &Req
             }
             if let Some(rest) = path.strip_prefix("/v2/apps/") {
                 app(shared, peer, request, AppPath::parse(rest)).await
+            } else if let Some(rest) = path.strip_prefix("/v2/pods/") {
+                pod(shared, peer, request, rest).await
             } else {
                 Err(Refusal::new(
                     StatusCode::INTERNAL_SERVER_ERROR,
@@ -80,8 +85,7 @@ async fn list(shared: &Arc<Shared>, request: &Request) -> Response {
     let (fault, truth) = shared.with(|world| {
         let embed = Embed::parse(request.parameters("embed"));
         let apps: Vec<Value> = world
-            .root
-            .values()
+            .definitions(false)
             .map(|app| shape::app(world, app, embed))
             .collect();
         (world.list_faults.pop_front(), json!({ "apps": apps }))
@@ -127,6 +131,87 @@ async fn list(shared: &Arc<Shared>, request: &Request) -> Response {
             cut: true,
             ..ok(truth)
         },
+    }
+}
+
+/// The status of every pod, or the failure that a test wants.
+fn pods(shared: &Shared) -> Result<Response, Refusal> {
+    shared.peek(|world| match world.pods_fault {
+        None => {
+            let pods = world.definitions(true);
+            let all: Vec<Value> = pods.map(|pod| pod::status(world, pod)).collect();
+            Ok(ok(all.into()))
+        }
+        Some(status) => Err(Refusal::new(
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            "HTTP error",
+        )),
+    })
+}
+
+async fn post_pod(
+    shared: &Arc<Shared>,
+    peer: SocketAddr,
+    request: &Request,
+) -> Result<Response, Refusal> {
+    let body = body(request)?;
+    let id = body.get("id").and_then(Value::as_str).unwrap_or_default();
+    let client = peer.ip().to_string();
+    let origin = Origin {
+        client: &client,
+        is_post: true,
+    };
+    let force = request.flag("force");
+    Ok(done(
+        deploy::put_pod(shared, id, &body, force, origin).await?,
+    ))
+}
+
+/// One pod: its definition, its status, or a version of it.
+async fn pod(
+    shared: &Arc<Shared>,
+    peer: SocketAddr,
+    request: &Request,
+    rest: &str,
+) -> Result<Response, Refusal> {
+    let (id, of_pod) = rest.split_once("::").unwrap_or((rest, ""));
+    let id = normal_id(id);
+    let force = request.flag("force");
+    let missing = || Refusal::no_pod(&id);
+    let known = shared.peek(|world| world.definition(&id, true).cloned());
+    match (request.method.as_str(), of_pod) {
+        ("GET" | "HEAD", "") => Ok(ok(pod::definition(&*known.ok_or_else(missing)?))),
+        ("GET" | "HEAD", "status") => {
+            let known = known.ok_or_else(missing)?;
+            Ok(ok(shared.peek(|world| pod::status(world, &known))))
+        }
+        ("GET" | "HEAD", of_pod) => {
+            let version = of_pod.strip_prefix("versions/").ok_or_else(missing)?;
+            let found = shared.peek(|world| {
+                let mut all = world.versions.get(&id)?.iter();
+                all.find(|pod| pod.version == version).cloned()
+            });
+            Ok(ok(pod::definition(&*found.ok_or_else(missing)?)))
+        }
+        ("PUT", "") => {
+            let client = peer.ip().to_string();
+            let origin = Origin {
+                client: &client,
+                is_post: false,
+            };
+            let body = body(request)?;
+            Ok(done(
+                deploy::put_pod(shared, &id, &body, force, origin).await?,
+            ))
+        }
+        ("DELETE", "") => {
+            known.ok_or_else(missing)?;
+            Ok(done(deploy::delete(shared, &id, force).await?))
+        }
+        _ => Err(Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "HTTP 405 Method Not Allowed",
+        )),
     }
 }
 
@@ -239,7 +324,7 @@ async fn app(
     let force = request.flag("force");
     let known = |id: &str| {
         shared
-            .peek(|world| world.root.get(id).cloned())
+            .peek(|world| world.definition(id, false).cloned())
             .ok_or_else(|| Refusal::no_app(id))
     };
     match (request.method.as_str(), path) {
@@ -268,8 +353,7 @@ async fn app(
                 format!("{group}/")
             };
             let below = world
-                .root
-                .values()
+                .definitions(false)
                 .filter(|app| app.id.starts_with(&prefix));
             let apps: Vec<Value> = below.map(|app| shape::app(world, app, embed)).collect();
             ok(json!({ "*": apps }))

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::app::App;
 use super::health;
 use super::instance::{Condition, Instance, addresses_json};
 use super::life::bring_to_life;
+use super::pod;
 use super::shared::Shared;
 use super::world::World;
 
@@ -61,7 +62,7 @@ impl World {
         self.publish("instance_changed_event", fields);
     }
 
-    /// `status_update_event` for an instance as it is.
+    /// `status_update_event` for an instance as it is: for each container of a pod.
     pub(super) fn status_event(&mut self, key: u64, message: &str) {
         let Some(instance) = self.instances.get(&key) else {
             return;
@@ -83,18 +84,30 @@ impl World {
         } else {
             json!([])
         };
-        let fields = json!({
-            "slaveId": agent.map_or("", |agent| agent.id.as_str()),
-            "taskId": instance.task_id(),
-            "taskStatus": instance.condition.task_state(),
-            "message": message,
-            "appId": instance.app.id,
-            "host": agent.map_or("unknown", |agent| agent.config.hostname.as_str()),
-            "ipAddresses": addresses,
-            "ports": instance.ports,
-            "version": instance.app.version,
-        });
-        self.publish("status_update_event", fields);
+        let of_task = |task: String, ports: &[u16]| {
+            json!({
+                "slaveId": agent.map_or("", |agent| agent.id.as_str()),
+                "taskId": task,
+                "taskStatus": instance.condition.task_state(),
+                "message": message,
+                "appId": instance.app.id,
+                "host": agent.map_or("unknown", |agent| agent.config.hostname.as_str()),
+                "ipAddresses": addresses,
+                "ports": ports,
+                "version": instance.app.version,
+            })
+        };
+        let all: Vec<Value> = if instance.app.is_pod() {
+            let containers = pod::containers(instance);
+            containers
+                .map(|container| of_task(container.task, &container.ports))
+                .collect()
+        } else {
+            vec![of_task(instance.task_id(), &instance.ports)]
+        };
+        for fields in all {
+            self.publish("status_update_event", fields);
+        }
     }
 
     /// One Mesos status update: tracker first, then status, condition and health events.

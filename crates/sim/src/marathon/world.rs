@@ -50,6 +50,8 @@ pub(super) struct World {
     pub(super) log: VecDeque<Recorded>,
     pub(super) next_event: u64,
     pub(super) list_faults: VecDeque<ListFault>,
+    /// The HTTP status that lists of pods fail with; none while they work.
+    pub(super) pods_fault: Option<u16>,
     /// True while a gateway in front has no route to single apps and groups.
     pub(super) gateway_is_lost: bool,
     pub(super) eof_streams: usize,
@@ -90,6 +92,7 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) struct Deployment {
     pub(super) app: String,
+    pub(super) is_pod: bool,
     pub(super) version: String,
     pub(super) steps: Vec<Action>,
     /// From 1.
@@ -106,14 +109,17 @@ pub(super) enum Action {
 }
 
 impl Action {
-    pub(super) fn json(self, app: &str) -> Value {
-        let name = match self {
-            Self::Start => "StartApplication",
-            Self::Scale => "ScaleApplication",
-            Self::Restart => "RestartApplication",
-            Self::Stop => "StopApplication",
+    pub(super) fn json(self, id: &str, is_pod: bool) -> Value {
+        let verb = match self {
+            Self::Start => "Start",
+            Self::Scale => "Scale",
+            Self::Restart => "Restart",
+            Self::Stop => "Stop",
         };
-        json!({ "action": name, "app": app })
+        match is_pod {
+            true => json!({ "action": format!("{verb}Pod"), "pod": id }),
+            false => json!({ "action": format!("{verb}Application"), "app": id }),
+        }
     }
 }
 
@@ -209,6 +215,7 @@ impl World {
             log: VecDeque::new(),
             next_event: 0,
             list_faults: VecDeque::new(),
+            pods_fault: None,
             gateway_is_lost: false,
             eof_streams: 0,
             health_held: false,
@@ -320,6 +327,17 @@ impl World {
         }
         self.requests.push_back(request);
         self.touch();
+    }
+
+    /// The app or the pod of this id.
+    pub(super) fn definition(&self, id: &str, is_pod: bool) -> Option<&Arc<App>> {
+        self.root.get(id).filter(|app| app.is_pod() == is_pod)
+    }
+
+    /// The apps, without pods, or the pods.
+    pub(super) fn definitions(&self, is_pod: bool) -> impl Iterator<Item = &Arc<App>> {
+        let all = self.root.values();
+        all.filter(move |app| app.is_pod() == is_pod)
     }
 
     /// The service ports of all apps but this one.

@@ -1,0 +1,131 @@
+//! The containers of a pod, each of which is a task with the ports of its own endpoints alone.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::app::{Few, Layout, Port, Task, TaskId};
+use super::event::{RefreshNeeded, TaskUpdate};
+use super::tasks::AppState;
+
+impl AppState {
+    /// True for a task of an app, and for a container of an instance of which each container may
+    /// serve: Mesos ends them together, and they start one after the other.
+    pub(super) fn has_whole_instance(&self, task: &Task) -> bool {
+        if !self.app.is_pod() {
+            return true;
+        }
+        let is_past = task
+            .version
+            .is_some_and(|version| self.app.is_past(version));
+        let containers = match (is_past, self.past_definition(task)) {
+            (false, _) => self.app.layout.containers.len(),
+            (true, Some(past)) => past.layout.containers.len(),
+            (true, None) => 0,
+        };
+        let mut serving = 0;
+        for container in self.tasks.of_instance(task) {
+            if !container.condition.may_serve() {
+                return false;
+            }
+            serving += 1;
+        }
+        serving >= containers
+    }
+
+    /// The pod after the start of one of its containers; none if the news leave open where its
+    /// endpoints are reached: of several addresses they do not tell the networks.
+    pub(super) fn with_started_container(&self, update: &TaskUpdate) -> Option<Self> {
+        let version = update.version?;
+        if self.app.is_past(version) || version > self.app.version {
+            return None;
+        }
+        let own = endpoints(&self.app.layout, &update.id)?;
+        let mut given = update.ports.iter();
+        let (mut ports, mut addresses) = (Vec::new(), Vec::new());
+        for (index, port) in self.app.layout.ports.iter().enumerate() {
+            let (mut number, mut address) = (0, Task::NO_ADDRESS);
+            match (own.contains(&index), port.on_agent, port.container_port) {
+                (true, true, _) => number = *given.next()?,
+                (true, false, Some(_)) => match update.addresses[..] {
+                    [only] => address = only,
+                    _ => return None,
+                },
+                (true, false, None) | (false, _, _) => {}
+            }
+            ports.push(number);
+            addresses.push(address);
+        }
+        if given.next().is_some() {
+            return None;
+        }
+        let (pod, _) = self.with_update(TaskUpdate {
+            ports: Few::unless_all(ports, &0).to_vec(),
+            addresses: Few::unless_all(addresses, &Task::NO_ADDRESS).to_vec(),
+            ..update.clone()
+        });
+        Some(pod)
+    }
+
+    /// The pod after other news of one of its containers, which say nothing of its ports.
+    pub(super) fn with_container(&self, mut update: TaskUpdate) -> (Self, Vec<RefreshNeeded>) {
+        update.ports = Vec::new();
+        update.addresses = Vec::new();
+        self.with_update(update)
+    }
+
+    /// A known task. The ports and addresses of a container of a pod stand in the order of the ports
+    /// of `layout`.
+    pub(super) fn aligned(&self, id: &TaskId, layout: &Layout) -> Option<Arc<Task>> {
+        let task = self.tasks.get(id)?;
+        let (before, after) = (&self.app.layout.ports, &layout.ports);
+        let names = |ports| <[Port]>::iter(ports).map(|port| &port.name);
+        if !self.app.is_pod() || names(before).eq(names(after)) {
+            return Some(task.clone());
+        }
+        let place = |port: &Port| before.iter().position(|known| known.name == port.name);
+        let ports = after.iter().map(|port| {
+            let known = place(port).and_then(|place| task.ports.get(place));
+            known.copied().unwrap_or(0)
+        });
+        let addresses = after.iter().map(|port| {
+            let known = place(port).and_then(|place| task.addresses.get(place));
+            known.copied().unwrap_or(Task::NO_ADDRESS)
+        });
+        let mut task = Task::clone(task);
+        task.ports = ports.collect::<Vec<_>>().into();
+        task.addresses = addresses.collect::<Vec<_>>().into();
+        Some(Arc::new(task))
+    }
+}
+
+/// Places of the endpoints of a container among the ports of its pod; none if the id of its task names
+/// no container of the definition, or more than one.
+fn endpoints(layout: &Layout, id: &TaskId) -> Option<Range<usize>> {
+    let mut first = 0;
+    let mut found = None;
+    for container in &layout.containers {
+        let own = first..first + container.endpoints;
+        first = own.end;
+        if is_container(id.as_str(), &container.name) {
+            match found {
+                None => found = Some(own),
+                Some(_) => return None,
+            }
+        }
+    }
+    found
+}
+
+/// True if this is the id of a task of a container: `<instance>.<container>`, since 1.8 with a number
+/// at its end.
+fn is_container(id: &str, name: &str) -> bool {
+    let is_named = |id: &str| {
+        let before = id.strip_suffix(name);
+        before.is_some_and(|before| before.ends_with('.'))
+    };
+    let numbered = id.rsplit_once('.').filter(|(_, number)| {
+        let mut digits = number.bytes();
+        digits.all(|digit| digit.is_ascii_digit())
+    });
+    is_named(id) || numbered.is_some_and(|(id, _)| is_named(id))
+}

@@ -1,0 +1,345 @@
+//! Pods that are served: what events, lists and answers about one make of them.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::app::{
+    App, AppVersion, Health, InstanceId, Layout, Networking, PodContainer, Port, Task, TaskId,
+    TaskState,
+};
+use super::event::{Event, List, ListedApp, PodsExtent, RefreshNeeded};
+use super::problem::{Reason, Subject};
+use super::testing::{app, list, listed, port, state_after, task, update};
+use super::{State, reduce};
+use crate::intent::addresses;
+
+const POD: &str = "/pod";
+
+/// A pod of this version with a container for each port, whose names and container ports these are.
+fn pod(version: i64, ports: &[(&str, u16)]) -> App {
+    let containers = ports.iter().map(|(name, _)| PodContainer {
+        name: (*name).into(),
+        endpoints: 1,
+    });
+    let ports = ports.iter().map(|(name, number)| Port {
+        name: Some((*name).into()),
+        ..port(Some(*number), false)
+    });
+    let layout = Layout {
+        networking: Networking::Pod,
+        ports: ports.collect(),
+        containers: containers.collect(),
+    };
+    App {
+        layout: Arc::new(layout),
+        version: AppVersion(version),
+        config_version: AppVersion(version),
+        ..app(POD)
+    }
+}
+
+/// A container of an instance, with its addresses by port.
+fn container(instance: &str, name: &str, addresses: &[&str]) -> Task {
+    let addresses = addresses.iter().map(|address| address.parse().unwrap());
+    let addresses: Vec<IpAddr> = addresses.collect();
+    Task {
+        instance: instance.into(),
+        ports: vec![0; addresses.len()].into(),
+        addresses: addresses.into(),
+        ..task(&format!("{instance}.{name}"), 0)
+    }
+}
+
+const NONE: &str = "0.0.0.0";
+
+fn two_containers() -> ListedApp {
+    let pod = pod(1, &[("web", 80), ("api", 90)]);
+    let web = |instance, address| container(instance, "web", &[address, NONE]);
+    let api = |instance, address| container(instance, "api", &[NONE, address]);
+    let tasks = vec![
+        web("a", "9.0.0.1"),
+        api("a", "9.0.0.1"),
+        web("b", "9.0.0.2"),
+        api("b", "9.0.0.2"),
+    ];
+    listed(pod, tasks)
+}
+
+/// The addresses that each port of the pod is reached at.
+fn reached(state: &State) -> Vec<Vec<String>> {
+    let pod = &state.apps()[POD];
+    let ports = 0..pod.app().layout.ports.len();
+    let each = ports.map(|index| {
+        let (addresses, _) = addresses(state, &[pod], index, true, &[], &BTreeSet::new());
+        addresses.first().iter().map(ToString::to_string).collect()
+    });
+    each.collect()
+}
+
+/// News of a container, with ports and addresses in the order of Mesos.
+fn told_at(id: &str, condition: TaskState, ports: &[u16], addresses: &[&str]) -> Event {
+    let (instance, _) = id.split_once('.').unwrap();
+    let addresses = addresses.iter().map(|address| address.parse().unwrap());
+    let task = Task {
+        id: id.into(),
+        condition,
+        ports: ports.to_vec().into(),
+        addresses: addresses.collect::<Vec<_>>().into(),
+        instance: InstanceId::from(instance),
+        ..task(id, 0)
+    };
+    Event::PodContainerChanged(update(POD, &task))
+}
+
+fn told(id: &str, condition: TaskState) -> Event {
+    told_at(id, condition, &[], &["9.0.0.3", "10.0.0.3"])
+}
+
+#[test]
+fn each_container_has_its_own_ports() {
+    let state = state_after([Event::Synced(list(vec![two_containers()]))]);
+    let expected = [["9.0.0.1:80", "9.0.0.2:80"], ["9.0.0.1:90", "9.0.0.2:90"]];
+    assert_eq!(reached(&state), expected);
+}
+
+#[test]
+fn news_of_a_container_count_at_once_for_its_whole_instance() {
+    let begun = state_after([Event::Synced(list(vec![two_containers()]))]);
+    let whole = reached(&begun);
+    let one = ["9.0.0.2:80", "9.0.0.2:90"].map(|address| vec![address.to_owned()]);
+    let after = |event| reduce(begun.clone(), event);
+    let refresh = || vec![RefreshNeeded::Pod(POD.into())];
+    for (id, condition, asked, left) in [
+        ("c.web", TaskState::Staging, vec![], &whole[..]),
+        // Which of its networks each address is in is open.
+        ("c.web", TaskState::Running, refresh(), &whole[..]),
+        ("a.web", TaskState::Running, vec![], &whole[..]),
+        ("a.web", TaskState::Killing, vec![], &one[..]),
+        ("a.web", TaskState::Ended, vec![], &one[..]),
+        ("c.web", TaskState::Killing, vec![], &whole[..]),
+        ("c.web", TaskState::Ended, vec![], &whole[..]),
+    ] {
+        let (state, stale) = after(told(id, condition));
+        assert_eq!(
+            (&*reached(&state), stale),
+            (left, asked),
+            "{id} {condition:?}"
+        );
+    }
+    let (state, _) = after(told("a.web", TaskState::Ended));
+    let late = reduce(state.clone(), told("a.web", TaskState::Running));
+    assert_eq!(late, (state, vec![]));
+    let gone = Event::InstanceGone {
+        app: POD.into(),
+        instance: "a".into(),
+    };
+    assert_eq!(reached(&after(gone).0), one);
+    // What an update says of addresses lacks the names of the networks.
+    let (lost, _) = after(told("a.web", TaskState::Unreachable));
+    let task: TaskId = "a.web".into();
+    let kept = lost.apps()[POD]
+        .tasks()
+        .get(&task)
+        .unwrap()
+        .addresses
+        .clone();
+    assert_eq!(
+        kept,
+        begun.apps()[POD].tasks().get(&task).unwrap().addresses
+    );
+}
+
+#[test]
+fn a_start_counts_when_all_containers_of_its_instance_run() {
+    let begun = state_after([Event::Synced(list(vec![two_containers()]))]);
+    let whole = reached(&begun);
+    let starts = |container| told_at(container, TaskState::Running, &[], &["9.0.0.3"]);
+    for (first, next) in [("c.web", "c.api.2"), ("c.api", "c.web.7")] {
+        let (state, stale) = reduce(begun.clone(), starts(first));
+        assert_eq!((reached(&state), stale), (whole.clone(), vec![]));
+        let (state, stale) = reduce(state, starts(next));
+        let mut with_new = whole.clone();
+        with_new[0].push("9.0.0.3:80".to_owned());
+        with_new[1].push("9.0.0.3:90".to_owned());
+        assert_eq!((reached(&state), stale), (with_new, vec![]));
+    }
+}
+
+#[test]
+fn a_start_on_agent_ports_counts_by_the_ports_of_the_container() {
+    let mut pod = pod(1, &[("web", 80), ("admin", 81), ("api", 90)]);
+    let mut layout = Layout::clone(&pod.layout);
+    for port in &mut layout.ports {
+        port.on_agent = true;
+    }
+    let container = |name: &str, endpoints| PodContainer {
+        name: name.into(),
+        endpoints,
+    };
+    layout.containers = [
+        container("web", 2),
+        container("api", 1),
+        container("log", 0),
+    ]
+    .into();
+    pod.layout = Arc::new(layout);
+    let begun = state_after([Event::Synced(list(vec![listed(pod, vec![])]))]);
+    let starts = |name, ports| told_at(name, TaskState::Running, ports, &[]);
+    let after = |events: [Event; 3]| {
+        let mut asked = Vec::new();
+        let state = events.into_iter().fold(begun.clone(), |state, event| {
+            let (state, stale) = reduce(state, event);
+            asked.extend(stale);
+            state
+        });
+        (reached(&state), asked)
+    };
+    let started = after([
+        starts("a.api", &[31_003]),
+        starts("a.log", &[]),
+        starts("a.web", &[31_001, 31_002]),
+    ]);
+    let agent = |port: u16| vec![format!("10.0.0.1:{port}")];
+    let expected = vec![agent(31_001), agent(31_002), agent(31_003)];
+    assert_eq!(started, (expected, vec![]));
+    // With other ports than its endpoints it is asked for, and so is one of another definition.
+    for wrong in [
+        starts("a.web", &[31_001]),
+        starts("a.web", &[31_001, 31_002, 31_003]),
+        starts("a.other", &[31_001, 31_002]),
+    ] {
+        let rest = [starts("a.api", &[31_003]), starts("a.log", &[]), wrong];
+        let nowhere = vec![vec![]; 3];
+        assert_eq!(after(rest), (nowhere, vec![RefreshNeeded::Pod(POD.into())]));
+    }
+}
+
+#[test]
+fn a_pod_that_is_not_known_is_asked_for_when_it_runs() {
+    let begun = state_after([Event::Synced(list(vec![]))]);
+    let asked = |condition| reduce(begun.clone(), told("a.web", condition)).1;
+    assert_eq!(asked(TaskState::Running), [RefreshNeeded::Pod(POD.into())]);
+    for condition in [TaskState::Staging, TaskState::Killing, TaskState::Ended] {
+        assert_eq!(asked(condition), []);
+    }
+}
+
+#[test]
+fn a_health_result_is_that_of_all_containers_of_an_instance() {
+    let mut checked = two_containers();
+    let mut app = App::clone(&checked.app);
+    app.health_checks = super::testing::checks(2);
+    checked.app = Arc::new(app);
+    let begun = state_after([Event::Synced(list(vec![checked]))]);
+    assert_eq!(
+        reached(&begun),
+        [Vec::<String>::new(), Vec::new()],
+        "none is presumed"
+    );
+    let health = |instance: &str| Event::HealthChanged {
+        app: POD.into(),
+        instance: instance.into(),
+        health: Health::Healthy,
+    };
+    let (state, stale) = reduce(begun, health("b"));
+    assert_eq!(
+        (reached(&state), stale),
+        (
+            vec![vec!["9.0.0.2:80".into()], vec!["9.0.0.2:90".into()]],
+            vec![]
+        )
+    );
+    let (_, stale) = reduce(state, health("unknown"));
+    assert_eq!(stale, [RefreshNeeded::Pod(POD.into())]);
+}
+
+#[test]
+fn an_instance_of_a_past_version_keeps_its_ports_in_the_order_of_the_current_one() {
+    let begun = state_after([Event::Synced(list(vec![two_containers()]))]);
+    let current = pod(2, &[("new", 70), ("api", 91), ("web", 80)]);
+    let old = |name: &str, addresses| Task {
+        condition: TaskState::Unreachable,
+        ..container("a", name, addresses)
+    };
+    // Nothing is said of the addresses of one that is unreachable.
+    let tasks = vec![old("web", &[]), old("api", &[])];
+    let (state, stale) = reduce(
+        begun,
+        Event::AppChanged(listed(current.clone(), tasks.clone())),
+    );
+    assert_eq!(stale, [], "the past definition was the current one");
+    let port = |address: &str| vec![address.to_owned()];
+    assert_eq!(
+        reached(&state),
+        [vec![], port("9.0.0.1:90"), port("9.0.0.1:80")]
+    );
+    // Where it was not known it is asked for.
+    let (_, stale) = reduce(state_after([]), Event::AppChanged(listed(current, tasks)));
+    assert_eq!(
+        stale,
+        [RefreshNeeded::PodDefinition(POD.into(), AppVersion(1))]
+    );
+}
+
+#[test]
+fn a_list_without_pods_leaves_them_and_a_failed_one_is_told() {
+    let begun = state_after([Event::Synced(list(vec![two_containers()]))]);
+    let without = |pods| {
+        let list = List {
+            pods,
+            ..List::default()
+        };
+        reduce(begun.clone(), Event::Synced(list)).0
+    };
+    let failed = without(PodsExtent::Failed {
+        why: "403".into(),
+        remedy: "permit it".into(),
+    });
+    assert_eq!(reached(&failed), reached(&begun));
+    let [problem] = &failed.problems()[..] else {
+        panic!("{:?}", failed.problems());
+    };
+    assert_eq!(
+        (&problem.subject, problem.reason),
+        (&Subject::Pods, Reason::UnlistedPods)
+    );
+    assert!(!failed.shares_problems_with(&begun));
+    assert_eq!(reached(&without(PodsExtent::AppsAlone)), reached(&begun));
+    assert!(without(PodsExtent::All).apps().is_empty());
+    let (again, _) = reduce(failed, Event::Synced(list(vec![two_containers()])));
+    assert_eq!(again.problems(), []);
+}
+
+#[test]
+fn an_app_wins_over_a_pod_of_its_id() {
+    let web = || listed(app(POD), vec![task("t", 31_000)]);
+    let both = list(vec![web(), two_containers()]);
+    let state = state_after([Event::Synced(both)]);
+    let is_app = |state: &State| state.apps()[POD].tasks().keys().eq([&TaskId::from("t")]);
+    assert!(is_app(&state));
+    let [problem] = &state.problems()[..] else {
+        panic!("{:?}", state.problems());
+    };
+    assert_eq!(
+        (&problem.subject, problem.reason),
+        (&Subject::Pod(POD.into()), Reason::Conflict)
+    );
+    for event in [
+        Event::AppChanged(two_containers()),
+        Event::PodGone(POD.into()),
+        told("a.web", TaskState::Running),
+    ] {
+        assert!(is_app(&reduce(state.clone(), event).0));
+    }
+    // One that was a pod before has none of its containers.
+    let was_pod = state_after([
+        Event::Synced(list(vec![two_containers()])),
+        Event::AppChanged(web()),
+    ]);
+    assert!(is_app(&was_pod));
+    let pod = state_after([Event::Synced(list(vec![two_containers()]))]);
+    let (still, _) = reduce(pod.clone(), Event::AppGone(POD.into()));
+    assert_eq!(still, pod);
+    assert!(reduce(pod, Event::PodGone(POD.into())).0.apps().is_empty());
+}
