@@ -217,14 +217,18 @@ impl MarathonClient {
         })
     }
 
-    /// All pods. A Marathon that has none to offer, before 1.4, does not have the path.
+    /// All pods. A Marathon that has none to offer, before 1.4, does not have the path, and nor does
+    /// a gateway that lost its route: known ones stay.
     async fn pods(&self, base: &BaseUrl, limit: HeadLimits) -> Result<List, Error> {
         let path = "/v2/pods/::status";
         let metrics = self.authenticated_client.metrics();
         let listed = async {
             match self.get_if_there(base, path, limit).await? {
                 Some(body) => body.list(ListReader::of_pods()).await,
-                None => Ok(List::default()),
+                None => Ok(List {
+                    pods: PodsExtent::AppsAlone,
+                    ..List::default()
+                }),
             }
         };
         let listed = listed.await;

@@ -103,6 +103,7 @@ pub(super) enum ConditionWord {
     Unreachable,
     Lost,
     Ended,
+    Finished,
     Unstated,
     Other,
 }
@@ -117,6 +118,7 @@ both_ways!(
         Unreachable,
         Lost,
         Ended,
+        Finished,
         Unstated,
         Other,
     }

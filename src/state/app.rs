@@ -371,6 +371,9 @@ pub enum TaskState {
     /// Any state that a task does not come back from: finished, failed, killed, error, dropped,
     /// gone, gone by operator, unknown.
     Ended,
+    /// `TASK_FINISHED` of a container of a pod: the others of its instance run on, which Mesos ends
+    /// only when one fails.
+    Finished,
     /// No state was given.
     Unstated,
     /// A state that has no name here.

@@ -145,7 +145,7 @@ pub enum PodsExtent {
     /// All pods that there are.
     #[default]
     All,
-    /// None: the list is about apps alone.
+    /// None: the list is about apps alone, and known pods stay.
     AppsAlone,
     /// None, since Marathon did not list them: the known ones stay.
     Failed {
@@ -157,11 +157,12 @@ pub enum PodsExtent {
 }
 
 impl List {
-    /// The list with the pods behind the apps.
+    /// The list with the pods behind the apps, of their extent.
     #[must_use]
     pub fn with_pods(mut self, pods: Self) -> Self {
         self.apps.extend(pods.apps);
         self.unreadable.extend(pods.unreadable);
+        self.pods = pods.pods;
         self
     }
 

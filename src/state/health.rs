@@ -19,7 +19,7 @@ pub enum Eligibility {
 /// Returns the right of a task of this app to requests now. It is eligible if
 ///
 /// 1. its state is one in which it may serve ([`TaskState::may_serve`]), as is that of each other
-///    container of its instance where it is one of a pod, and
+///    container of its instance where it is one of a pod, unless that has finished, and
 /// 2. with `use_health`, if the definition [that it was started with](AppState::checks_of) has
 ///    [health checks](https://mesosphere.github.io/marathon/docs/health-checks.html), at least one
 ///    of them found the task alive. A task without any result waits for the first one, unless it is
@@ -55,7 +55,7 @@ impl TaskState {
     pub fn may_serve(self) -> bool {
         match self {
             Self::Running | Self::Unreachable | Self::Lost | Self::Unstated | Self::Other => true,
-            Self::Staging | Self::Starting | Self::Killing | Self::Ended => false,
+            Self::Staging | Self::Starting | Self::Killing | Self::Ended | Self::Finished => false,
         }
     }
 
@@ -69,6 +69,7 @@ impl TaskState {
             | Self::Running
             | Self::Killing
             | Self::Ended
+            | Self::Finished
             | Self::Unstated => false,
         }
     }

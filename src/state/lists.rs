@@ -236,8 +236,9 @@ impl State {
         let (after, missing) = AppState::listed(listed, before.map(Arc::as_ref), kept);
         stale.extend(missing);
         // What is listed as living lives: the end that was heard of was none, and whatever was heard
-        // since the list was asked for follows it.
+        // since the list was asked for follows it. Of a container it replaces what was heard before.
         for task in &tasks {
+            self.pods.remove(&id, task);
             if let Some(living) = after.tasks().get(task) {
                 self.ended.remove(&id, task);
                 self.pods.give_way(living);

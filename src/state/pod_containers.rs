@@ -3,13 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::app::{Few, Layout, Port, Task, TaskId};
+use super::app::{Few, Health, Layout, Port, Task, TaskId, TaskState};
 use super::event::{RefreshNeeded, TaskUpdate};
 use super::tasks::AppState;
 
 impl AppState {
     /// True for a task of an app, and for a container of an instance of which each container may
-    /// serve: Mesos ends them together, and they start one after the other.
+    /// serve or has finished: they start one after the other, and Mesos ends them together when one
+    /// of them fails.
     pub(super) fn has_whole_instance(&self, task: &Task) -> bool {
         if !self.app.is_pod() {
             return true;
@@ -22,14 +23,21 @@ impl AppState {
             (true, Some(past)) => past.layout.containers.len(),
             (true, None) => 0,
         };
-        let mut serving = 0;
+        let mut started = 0;
         for container in self.tasks.of_instance(task) {
-            if !container.condition.may_serve() {
+            let condition = container.condition;
+            if !condition.may_serve() && condition != TaskState::Finished {
                 return false;
             }
-            serving += 1;
+            started += 1;
         }
-        serving >= containers
+        started >= containers
+    }
+
+    /// True for a container of an instance with several checks that have not all passed: no event
+    /// has the results of each.
+    pub(super) fn waits_for_several_checks(&self, task: &Task) -> bool {
+        task.health != Health::Healthy && self.checks_of(task).is_some_and(|checks| checks > 1)
     }
 
     /// The pod after the start of one of its containers; none if the news leave open where its

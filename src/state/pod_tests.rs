@@ -229,7 +229,7 @@ fn a_pod_that_is_not_known_is_asked_for_when_it_runs() {
 fn a_health_result_is_that_of_all_containers_of_an_instance() {
     let mut checked = two_containers();
     let mut app = App::clone(&checked.app);
-    app.health_checks = super::testing::checks(2);
+    app.health_checks = super::testing::checks(1);
     checked.app = Arc::new(app);
     let begun = state_after([Event::Synced(list(vec![checked]))]);
     assert_eq!(

@@ -112,7 +112,8 @@ impl Pods {
         }
     }
 
-    fn remove(&mut self, pod: &AppId, container: &TaskId) {
+    /// Forgets a container: it ended, or its pod's status says of it what is known.
+    pub(super) fn remove(&mut self, pod: &AppId, container: &TaskId) {
         let Some(mut containers) = self.containers.get(pod).cloned() else {
             return;
         };
@@ -140,6 +141,7 @@ pub(super) fn is_present(condition: TaskState) -> bool {
         TaskState::Unreachable
         | TaskState::Lost
         | TaskState::Ended
+        | TaskState::Finished
         | TaskState::Unstated
         | TaskState::Other => false,
     }

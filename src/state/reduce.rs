@@ -2,7 +2,7 @@
 
 use super::app::{AgentHost, AppId, Health, Task, TaskState};
 use super::certificate_set::SourceReading;
-use super::event::{Event, RefreshNeeded, TaskUpdate};
+use super::event::{Event, Purpose, RefreshNeeded, TaskUpdate};
 use super::model::State;
 use super::tasks::AppState;
 
@@ -61,7 +61,7 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
         Event::PodContainerChanged(update) => {
             if !state.ended.contains(&update.app, &update.id) {
                 state.change_container(&update, &mut stale);
-                if update.condition == TaskState::Ended {
+                if let TaskState::Ended | TaskState::Finished = update.condition {
                     state.ended.add(&update.app, &update.id);
                 }
                 state.pods.change(update);
@@ -150,12 +150,17 @@ impl State {
             }
             return;
         };
-        let known = pod.tasks().get(&update.id).map(|task| task.condition);
-        match (update.condition, known) {
+        let known = pod.tasks().get(&update.id);
+        match (update.condition, known.map(|task| task.condition)) {
             // An app has its id.
             _ if !pod.app().is_pod() => {}
-            (TaskState::Staging | TaskState::Starting, _)
-            | (TaskState::Running, Some(TaskState::Running)) => {}
+            (TaskState::Staging | TaskState::Starting, _) => {}
+            (TaskState::Running, Some(TaskState::Running)) => {
+                // A result of its check is announced like that, and not said.
+                if known.is_some_and(|task| pod.waits_for_several_checks(task)) {
+                    stale.push(pod.refresh());
+                }
+            }
             (TaskState::Running, _) => match pod.with_started_container(update) {
                 Some(pod) => self.put_container(pod, update),
                 None => stale.push(pod.refresh()),
@@ -163,16 +168,24 @@ impl State {
             (TaskState::Unstated | TaskState::Other, _) => stale.push(pod.refresh()),
             (
                 TaskState::Killing | TaskState::Unreachable | TaskState::Lost | TaskState::Ended,
-                Some(_),
+                None,
+            ) => {}
+            (
+                TaskState::Killing
+                | TaskState::Unreachable
+                | TaskState::Lost
+                | TaskState::Ended
+                | TaskState::Finished,
+                _,
             ) => {
                 let (pod, missing) = pod.with_container(update.clone());
                 stale.extend(missing);
+                if update.condition.is_lost() {
+                    // From 1.5.1 on Marathon forgets it by default, and says nothing of that.
+                    stale.push(RefreshNeeded::EverythingLater(Purpose::Routine));
+                }
                 self.put_container(pod, update);
             }
-            (
-                TaskState::Killing | TaskState::Unreachable | TaskState::Lost | TaskState::Ended,
-                None,
-            ) => {}
         }
     }
 

@@ -38,7 +38,7 @@ impl AppState {
         &self.app
     }
 
-    /// The tasks that have not ended, by id.
+    /// The tasks that have not ended, by id; of a pod also the containers that have finished.
     pub fn tasks(&self) -> &TaskSet {
         &self.tasks
     }
@@ -189,10 +189,12 @@ impl AppState {
         let mut app = self.clone();
         let mut found = false;
         for task in self.tasks.values() {
-            // Of an instance of a pod Marathon tells the health of all containers together.
-            let speaks = match self.app.is_pod() {
-                true => health != Health::Unknown,
-                false => speaks_for_the_task(self.checks_of(task), health),
+            let checks = self.checks_of(task);
+            // Of an instance of a pod Marathon tells one result for all containers: bad if one fails,
+            // good if one passes and others have no result.
+            let speaks = match self.app.is_pod() && health == Health::Unhealthy {
+                true => true,
+                false => speaks_for_the_task(checks, health),
             };
             if task.instance == *instance && speaks {
                 found = true;
@@ -296,16 +298,20 @@ fn runs(task: &Task) -> bool {
         | TaskState::Unreachable
         | TaskState::Lost
         | TaskState::Ended
+        | TaskState::Finished
         | TaskState::Other => false,
     }
 }
 
 /// The state of a task after news of it. Some are late: a task starts once, and one that is being
-/// killed runs no more. Others state nothing: old releases give no states in lists.
+/// killed, or has finished, runs no more. Others state nothing: old releases give no states in lists.
 fn state_after(news: TaskState, known: TaskState) -> TaskState {
-    use TaskState::{Killing, Running, Staging, Starting, Unstated};
+    use TaskState::{Finished, Killing, Running, Staging, Starting, Unstated};
     match (news, known) {
-        (Unstated, _) | (Staging | Starting, Running | Killing) | (Running, Killing) => known,
+        (_, Finished)
+        | (Unstated, _)
+        | (Staging | Starting, Running | Killing)
+        | (Running, Killing) => known,
         // One that was lost before it ran may turn up again where it was.
         (news, _) => news,
     }

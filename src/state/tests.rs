@@ -436,6 +436,7 @@ fn may_follow(listed: TaskState, known: TaskState) -> bool {
     let is_late = match known {
         Running => matches!(listed, Staging | Starting),
         Killing => matches!(listed, Staging | Starting | Running),
+        TaskState::Finished => true,
         Staging
         | Starting
         | Unstated

@@ -105,7 +105,8 @@ impl Said {
             .output()
             .await
             .unwrap();
-        assert!(status.status.success(), "{status:?}");
+        // Some journeys have faults, which it tells.
+        assert!(matches!(status.status.code(), Some(0 | 3)), "{status:?}");
         let printed = [status.stdout, status.stderr].concat();
         let printed = String::from_utf8(printed).unwrap();
         self.hears(&format!("status, {when}"), printed);

@@ -64,7 +64,9 @@ async fn a_killed_envoy_is_reported_once(transport: Transport, name: &str) {
     assert!(kinds.iter().any(|(kind, _)| *kind == "clusters"), "{row:#}");
     assert!(kinds.iter().all(|(_, state)| *state == "GONE"), "{row:#}");
 
-    let table = status(environment.admin()).await.unwrap();
+    let status = status(environment.admin()).await.unwrap();
+    assert!(status.is_well().unwrap(), "one that is gone is no fault");
+    let table = status.text().unwrap();
     let mut below = table
         .lines()
         .skip_while(|line| !line.starts_with("victim "));

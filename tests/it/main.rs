@@ -6,6 +6,7 @@ mod transports;
 
 #[cfg(test)]
 mod access_log;
+#[cfg(test)]
 mod acme;
 #[cfg(test)]
 mod blue_green;

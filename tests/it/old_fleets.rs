@@ -521,7 +521,8 @@ async fn an_app_is_live_in_old_and_new_envoys_alike() {
     let proxies = proxies.as_array().unwrap().iter();
     let transports: Vec<&Value> = proxies.map(|proxy| &proxy["transport"]).collect();
     assert!(transports.contains(&&json!("rest-v2")), "{transports:?}");
-    let table = status(environment.admin()).await.unwrap();
+    let status = status(environment.admin()).await.unwrap();
+    let table = status.text().unwrap();
     assert!(table.contains("rest-v2"), "{table}");
     environment.stop().await.unwrap();
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -80,7 +81,7 @@ const MOST_NOTES: usize = 8;
 const MOST_REJECTED: usize = 20;
 
 /// The table of proxies, with kinds as columns.
-pub(super) fn proxies_table(proxies: Vec<ProxyRow>) -> String {
+pub(super) fn proxies_table(proxies: &[ProxyRow]) -> String {
     if proxies.is_empty() {
         return "no proxy has asked yet\n".to_owned();
     }
@@ -88,7 +89,7 @@ pub(super) fn proxies_table(proxies: Vec<ProxyRow>) -> String {
     let head = head.map(str::to_owned).into_iter();
     let kinds = KINDS.map(|(column, _)| column.to_owned());
     let mut table = TextTable::new(head.chain(kinds).collect());
-    for proxy in &proxies {
+    for proxy in proxies {
         table.add(proxy.cells(), proxy.notes());
     }
     table.text()
@@ -122,6 +123,19 @@ pub(super) fn rejected_table(mut rejected: Vec<RejectedRow>) -> String {
 }
 
 impl ProxyRow {
+    /// True if it rejects nothing, and no resource waits for its word for longer than this. One that is
+    /// gone has none to give.
+    pub(super) fn follows(&self, lag: Duration) -> bool {
+        let kinds = self.kinds.iter();
+        let mut all = kinds.flat_map(|kind| kind.subscriptions.iter().chain(&kind.streams));
+        self.gone_seconds.is_some()
+            || all.all(|one| match &*one.state {
+                "REJECTED" => false,
+                "STALE" => one.since_seconds.unwrap_or(0.0) < lag.as_secs_f64(),
+                _ => true,
+            })
+    }
+
     fn cells(&self) -> Vec<String> {
         let cell = |text: &str| match text {
             "" => "-".to_owned(),
@@ -234,7 +248,8 @@ mod tests {
     use super::*;
 
     fn shown(proxies: serde_json::Value) -> String {
-        proxies_table(serde_json::from_value(proxies).unwrap())
+        let proxies: Vec<ProxyRow> = serde_json::from_value(proxies).unwrap();
+        proxies_table(&proxies)
     }
 
     #[test]
@@ -295,6 +310,25 @@ dead     edge     10.0.0.8  ads        1.36.1  5m     GONE      -          GONE 
   before that: listeners REJECTED
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_proxy_follows_until_it_refuses_or_lags_for_long() {
+        let follows = |state: &str, since: f64, gone: Option<f64>| {
+            let row = json!({
+                "node": "a", "peer": null, "transport": "ads", "connected_seconds": 90.0,
+                "gone_seconds": gone,
+                "kinds": [{ "kind": "clusters", "state": state, "streams": [{
+                    "state": state, "since_seconds": since, "sent": "1", "accepted": null,
+                }] }],
+            });
+            let row: ProxyRow = serde_json::from_value(row).unwrap();
+            row.follows(Duration::from_secs(10))
+        };
+        assert!(follows("SYNCED", 300.0, None) && follows("NOT_SENT", 300.0, None));
+        assert!(follows("STALE", 9.0, None) && !follows("STALE", 11.0, None));
+        assert!(!follows("REJECTED", 0.0, None));
+        assert!(follows("REJECTED", 0.0, Some(1.0)));
     }
 
     #[test]

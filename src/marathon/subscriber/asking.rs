@@ -15,6 +15,9 @@ use crate::net::backoff::jittered;
 use crate::received::Received;
 use crate::state::event::{Event, PodsExtent, Purpose, RefreshNeeded};
 
+/// The list of pods among what fails.
+const PODS: &str = "pods";
+
 impl Subscriber {
     /// Asks everything that may be asked now.
     pub(super) fn ask(&mut self, now: Instant) {
@@ -263,8 +266,16 @@ impl Subscriber {
     /// Shows whether the last list has the pods.
     fn note_pods(&mut self, pods: &PodsExtent, now: Instant) {
         match pods {
-            PodsExtent::All | PodsExtent::AppsAlone => self.status.works(status::PODS),
+            PodsExtent::All | PodsExtent::AppsAlone => {
+                self.failing.remove(PODS);
+                self.status.works(status::PODS);
+            }
             PodsExtent::Failed { why, remedy } => {
+                // Once more soon, then with the timer: each time costs Marathon a list of apps, too.
+                if self.failing.insert(PODS, now).is_none() {
+                    let later = RefreshNeeded::EverythingLater(Purpose::Routine);
+                    self.want(later, "pods");
+                }
                 self.status.fails(status::PODS, why, remedy);
                 if let Some(left_out) = self.throttled_log.admit(&format!("pods {why}"), now) {
                     tracing::warn!(

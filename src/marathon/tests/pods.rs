@@ -1,14 +1,17 @@
 //! Pods: what their status says, and when Marathon is asked for it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
 use super::peer::{Exchange, Marathon, Subject};
+use crate::intent::addresses;
 use crate::marathon::Config;
 use crate::marathon::translate::{self, TranslateError};
 use crate::state::app::{App, CheckProtocol, Health, Networking, Protocol, Task, TaskState};
-use crate::state::event::{Event, List, ListedApp, PodsExtent, RefreshNeeded};
+use crate::state::event::{Event, List, ListedApp, PodsExtent, Purpose, RefreshNeeded};
+use crate::state::{ContestedAddresses, State, reduce};
 
 const VERSION: &str = "2026-05-04T09:00:00.000Z";
 
@@ -215,6 +218,152 @@ fn a_pod_that_cannot_be_read_costs_itself_alone() {
     assert_eq!(translate::pods(b" [ ] ").unwrap(), List::default());
 }
 
+/// A state in which these pods were listed, and the facts of these frames were heard after them.
+fn heard(pods: &[Value], frames: &[(&str, Value)]) -> (State, Vec<RefreshNeeded>) {
+    let state = State::new(crate::state::Config::default());
+    let list = translate::pods(json!(pods).to_string().as_bytes()).unwrap();
+    let (mut state, mut stale) = reduce(state, Event::Synced(list));
+    for (name, frame) in frames {
+        let frame = translate::frame(name, frame.to_string().as_bytes()).unwrap();
+        for event in frame.events {
+            let (next, asked) = reduce(state, event);
+            state = next;
+            stale.extend(asked);
+        }
+        stale.extend(frame.stale);
+    }
+    (state, stale)
+}
+
+/// The addresses that the pod is reached at on each of its ports.
+fn reached(state: &State) -> Vec<Vec<String>> {
+    let pod = &state.apps()["/shop/web"];
+    let ports = 0..pod.app().layout.ports.len();
+    let each = ports.map(|index| {
+        let drained = BTreeSet::new();
+        let (addresses, _) = addresses(state, &[pod], index, true, &[], &drained);
+        addresses
+            .iter()
+            .map(|address| address.to_string())
+            .collect()
+    });
+    each.collect()
+}
+
+/// A status update about a container.
+fn said(container: &str, state: &str, ports: &[u16]) -> (&'static str, Value) {
+    let frame = json!({
+        "taskId": format!("{INSTANCE}.{container}.1"), "taskStatus": state, "appId": "/shop/web",
+        "host": "10.0.0.1", "ports": ports, "version": VERSION,
+        "ipAddresses": [{ "ipAddress": "9.0.0.1", "protocol": "IPv4" }],
+    });
+    ("status_update_event", frame)
+}
+
+const WHOLE: [&[&str]; 3] = [&["10.0.0.1:31080"], &["9.0.0.1:90"], &["10.0.0.1:31514"]];
+
+/// Mesos ends a group of tasks when one of them fails, and not when one finishes.
+#[test]
+fn a_container_that_finishes_leaves_its_instance_in_service() {
+    let begun = [usual()];
+    assert_eq!(reached(&heard(&begun, &[]).0), WHOLE);
+    let finished = [said("side", "TASK_FINISHED", &[])];
+    assert_eq!(reached(&heard(&begun, &finished).0), WHOLE);
+    let late = [
+        said("side", "TASK_FINISHED", &[]),
+        said("side", "TASK_RUNNING", &[]),
+    ];
+    let (after, stale) = heard(&begun, &late);
+    assert_eq!(
+        (reached(&after), stale),
+        (reached(&heard(&begun, &finished).0), vec![])
+    );
+    let listed = pod(|_, instance| instance["containers"][2]["status"] = json!("TASK_FINISHED"));
+    assert_eq!(reached(&heard(&[listed], &[]).0), WHOLE);
+    for end in ["TASK_FAILED", "TASK_KILLED", "TASK_KILLING"] {
+        let (after, _) = heard(&begun, &[said("side", end, &[])]);
+        assert_eq!(reached(&after), [[""; 0]; 3], "{end}");
+    }
+}
+
+/// Marathon calls an instance healthy as soon as one of its checks passes and none fails.
+#[test]
+fn an_instance_waits_for_each_of_several_checks() {
+    let check = json!({ "exec": { "command": { "shell": "true" } } });
+    let starts = pod(|spec, instance| {
+        spec["containers"][2]["healthCheck"] = check.clone();
+        instance["containers"][0]["status"] = json!("TASK_STARTING");
+        instance["containers"][0]["conditions"] = json!([]);
+    });
+    let healthy = json!({
+        "instanceId": INSTANCE, "runSpecId": "/shop/web", "healthy": true, "runSpecVersion": VERSION,
+    });
+    let frames = [
+        said("log", "TASK_RUNNING", &[31514]),
+        ("instance_health_changed_event", healthy),
+    ];
+    let (after, stale) = heard(&[starts], &frames);
+    assert_eq!(reached(&after), [[""; 0]; 3]);
+    assert_eq!(stale, [RefreshNeeded::Pod("/shop/web".into())]);
+    // Its result comes as the same state once more.
+    let running = pod(|spec, instance| {
+        spec["containers"][2]["healthCheck"] = check.clone();
+        instance["containers"][0]["conditions"] = json!([{
+            "name": "healthy", "value": "false", "reason": "health-unreported-by-mesos",
+        }]);
+    });
+    let again = [said("log", "TASK_RUNNING", &[31514])];
+    let (after, stale) = heard(&[running], &again);
+    assert_eq!(reached(&after), [[""; 0]; 3]);
+    assert_eq!(stale, [RefreshNeeded::Pod("/shop/web".into())]);
+}
+
+/// From 1.5.1 on such an instance is forgotten, and nothing says so.
+#[test]
+fn a_lost_container_is_asked_for_later() {
+    let lost = [said("front", "TASK_UNREACHABLE", &[])];
+    let later = RefreshNeeded::EverythingLater(Purpose::Routine);
+    assert_eq!(heard(&[usual()], &lost).1, [later]);
+    assert_eq!(heard(&[], &lost).1, []);
+}
+
+/// What was heard of a container proves nothing against a later answer about itself.
+#[test]
+fn a_container_does_not_displace_itself() {
+    let (before, _) = heard(&[usual()], &[said("front", "TASK_RUNNING", &[31080])]);
+    let lost = pod(|_, instance| {
+        for container in instance["containers"].as_array_mut().unwrap() {
+            container["status"] = json!("TASK_UNREACHABLE");
+        }
+    });
+    let (after, _) = reduce(before.clone(), Event::AppChanged(listed(&lost)));
+    let mut contested = ContestedAddresses::default();
+    let nothing = State::new(crate::state::Config::default());
+    contested.follow(&nothing, &before, &mut nothing.changed_apps(&before));
+    contested.follow(&before, &after, &mut before.changed_apps(&after));
+    let pod = &after.apps()["/shop/web"];
+    let served = contested.without_displaced(&after, pod);
+    assert_eq!(served.tasks().len(), pod.tasks().len());
+}
+
+/// The definition is new and the instance is not: its own definition says where its endpoints are.
+#[test]
+fn an_old_instance_is_reached_where_its_endpoints_were() {
+    let old = |spec: &mut Value| spec["version"] = json!("2026-05-05T09:00:00.000Z");
+    let moved = pod(|spec, _| {
+        old(spec);
+        let endpoints = &mut spec["containers"][0]["endpoints"];
+        let admin = endpoints.as_array_mut().unwrap().pop().unwrap();
+        spec["containers"][1]["endpoints"] = json!([admin]);
+    });
+    assert_eq!(reached(&heard(&[moved], &[]).0), WHOLE);
+    let on_agent = pod(|spec, _| {
+        old(spec);
+        spec["containers"][0]["endpoints"][1]["hostPort"] = json!(0);
+    });
+    assert_eq!(reached(&heard(&[on_agent], &[]).0), WHOLE);
+}
+
 fn config(marathon: &Marathon) -> Config {
     Config {
         pods: true,
@@ -287,8 +436,8 @@ async fn pods_are_listed_beside_apps_and_asked_for_alone() {
 async fn a_list_of_pods_that_fails_costs_no_app() {
     const JSON: &str = "application/json";
     for (status, content_type, body, extent) in [
-        ("404 Not Found", JSON, "{}", "All"),
-        ("404 Not Found", "text/html", "<html>", "All"),
+        ("404 Not Found", JSON, "{}", "AppsAlone"),
+        ("404 Not Found", "text/html", "<html>", "AppsAlone"),
         ("403 Forbidden", JSON, "{}", "Failed"),
         ("200 OK", JSON, "{}", "Failed"),
         ("200 OK", "text/html", "<html>", "Failed"),
@@ -306,6 +455,28 @@ async fn a_list_of_pods_that_fails_costs_no_app() {
             "{status} {:?}",
             list.pods
         );
+    }
+}
+
+#[tokio::test]
+async fn pods_that_were_not_listed_are_asked_for_once_more_before_the_timer() {
+    let marathon = Marathon::listening().await;
+    let mut subject = Subject::running(Config {
+        confirmation_delay: std::time::Duration::from_millis(20),
+        ..config(&marathon)
+    });
+    let _stream = marathon.stream().await;
+    for extent in ["Failed", "All"] {
+        let [apps, pods] = lists(&marathon).await;
+        match extent {
+            "All" => pods.json("[]").await,
+            _ => {
+                pods.answer("403 Forbidden", "application/json", "{}").await;
+            }
+        }
+        apps.json(r#"{"apps":[]}"#).await;
+        let list = synced(&mut subject).await;
+        assert!(format!("{:?}", list.pods).starts_with(extent));
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::error::TranslateError;
-use super::task::task_state;
+use super::task::{container_state, task_state};
 use crate::marathon::event_type::EventType;
 use crate::marathon::ids::{self, Owner};
 use crate::marathon::plans::Plan;
@@ -140,7 +140,10 @@ fn status_update(frame: &wire::StatusUpdate<'_>) -> Result<TranslatedFrame, Tran
     let changed = match ids::owner_of_task(&id) {
         Owner::App(instance) => fact(Event::TaskChanged(update(instance)?)),
         Owner::PodContainer(instance) => {
-            return Ok(fact(Event::PodContainerChanged(update(instance)?)));
+            return Ok(fact(Event::PodContainerChanged(TaskUpdate {
+                condition: container_state(&frame.task_status),
+                ..update(instance)?
+            })));
         }
     };
     Ok(match condition {
@@ -155,6 +158,7 @@ fn status_update(frame: &wire::StatusUpdate<'_>) -> Result<TranslatedFrame, Tran
         | TaskState::Running
         | TaskState::Killing
         | TaskState::Ended
+        | TaskState::Finished
         | TaskState::Unstated
         | TaskState::Other => changed,
     })

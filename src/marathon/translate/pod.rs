@@ -1,6 +1,7 @@
 //! A pod translated into the shape of an app: its endpoints are the ports, its containers the tasks
 //! (pure).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::error::TranslateError;
 use super::item::{SharedParts, UnusableItem, version};
-use super::task::task_state;
+use super::task::container_state;
 use crate::marathon::ids::{self, Owner};
 use crate::marathon::wire::{
     PodCheck, PodEndpoint, PodInstance, PodNetwork, PodSpec, PodStatus, StatusContainer,
@@ -114,7 +115,7 @@ fn named_pod(
             mode,
             instance,
             version: version_of(instance).or(current),
-            health: health(instance),
+            health: health(spec, instance),
         };
         let containers = instance.containers.iter();
         tasks.extend(containers.filter_map(|container| read.task(container, &endpoints, shared)));
@@ -262,19 +263,19 @@ impl ReadInstance<'_> {
         shared: &mut SharedParts,
     ) -> Option<Task> {
         let (id, instance) = self.ids(container)?;
-        let is_own = |at: &EndpointPlace<'_>| at.container == &*container.name;
-        let ports = endpoints.iter().map(|at| {
-            let mut listed = container.endpoints.iter();
-            // In another order than in the definition.
-            let listed = listed.find(|listed| is_own(at) && *listed.name == *at.endpoint.name);
-            listed
-                .and_then(|listed| listed.allocated_host_port)
-                .unwrap_or(0)
-        });
+        // Listed by the instance's own definition, and in another order: by name, which no two
+        // endpoints of a pod share, wherever the current definition has them.
+        let listed = container.endpoints.iter();
+        let listed = listed.map(|listed| (&*listed.name, listed.allocated_host_port.unwrap_or(0)));
+        let listed: BTreeMap<&str, u16> = listed.collect();
+        let listed = |at: &EndpointPlace<'_>| listed.get(&*at.endpoint.name).copied();
+        let ports = endpoints.iter().map(|at| listed(at).unwrap_or(0));
         let addresses = endpoints.iter().map(|at| {
-            let is_in_container =
-                self.mode == PodMode::Container && at.endpoint.host_port.is_none();
-            let address = match is_own(at) && is_in_container {
+            let is_in_container = match listed(at) {
+                Some(number) => number == 0,
+                None => at.container == &*container.name && at.endpoint.host_port.is_none(),
+            };
+            let address = match self.mode == PodMode::Container && is_in_container {
                 true => self.address(at.endpoint),
                 false => None,
             };
@@ -328,7 +329,7 @@ impl ReadInstance<'_> {
     fn condition(&self, container: &StatusContainer<'_>) -> TaskState {
         let own = match container.status.as_deref() {
             None | Some("") => TaskState::Unstated,
-            Some(state) => task_state(state),
+            Some(state) => container_state(state),
         };
         let runs = matches!(own, TaskState::Running | TaskState::Unstated);
         match self.instance.status.as_deref() {
@@ -345,8 +346,18 @@ fn first_address(network: &PodNetwork<'_>) -> Option<IpAddr> {
 
 /// Health of an instance by the results of all of its containers: one that fails takes it out, and one
 /// that has no result yet is waited for.
-fn health(instance: &PodInstance<'_>) -> Health {
-    let results = instance.containers.iter().filter_map(result);
+fn health(spec: &PodSpec<'_>, instance: &PodInstance<'_>) -> Health {
+    let checked = spec.containers.iter();
+    let checked = checked.filter(|container| container.health_check.is_some());
+    let checked: BTreeSet<&str> = checked.map(|container| &*container.name).collect();
+    let containers = instance.containers.iter();
+    let containers =
+        containers.filter(|container| container.status.as_deref() != Some("TASK_FINISHED"));
+    // One that has not started yet has no condition.
+    let results = containers.filter_map(|container| {
+        let is_checked = checked.contains(&*container.name);
+        result(container).or(is_checked.then_some(Health::Unknown))
+    });
     let (mut has_one, mut lacks_one) = (false, false);
     for result in results {
         match result {

@@ -24,6 +24,14 @@ pub(super) fn task_state(name: &str) -> TaskState {
     }
 }
 
+/// The same for a container of a pod, whose instance outlives one that finishes.
+pub(super) fn container_state(name: &str) -> TaskState {
+    match name {
+        "TASK_FINISHED" => TaskState::Finished,
+        name => task_state(name),
+    }
+}
+
 /// Health by the results of all checks. One check alive is enough. None alive and none failed yet is
 /// "not yet": within the grace period Marathon writes results that have neither a success nor a
 /// failure. One that was alive before its failure was healthy once.
