@@ -36,7 +36,7 @@ const APP_ID: u16 = 9_091;
 
 /// A label, two good values, and the labels without which it means nothing.
 struct Trial {
-    key: &'static str,
+    key: String,
     values: [String; 2],
     beside: Labels,
 }
@@ -58,12 +58,12 @@ fn trials(elsewhere: IpAddr) -> Vec<Trial> {
         "redirect scheme https code 301 if !{{ ssl_fc }} host_{cleanedUpHostname}";
     const REDIRECT_WITH_PATH: &str =
         "redirect scheme https code 301 if !{{ ssl_fc }} host_{cleanedUpHostname} path_{backend}";
-    let of = |key, values: [&str; 2], beside| Trial {
-        key,
+    let of = |key: &str, values: [&str; 2], beside| Trial {
+        key: key.to_owned(),
         values: values.map(str::to_owned),
         beside,
     };
-    let alone = |key, values| of(key, values, &[]);
+    let alone = |key: &str, values| of(key, values, &[]);
     let mut trials = vec![
         alone("HAPROXY_GROUP", ["external,other", "external"]),
         alone("HAPROXY_{n}_GROUP", ["external,other", "other"]),
@@ -102,6 +102,31 @@ fn trials(elsewhere: IpAddr) -> Vec<Trial> {
         alone(
             "HAPROXY_{n}_BACKEND_TLS",
             ["verify none", "verify none sni str(a.test)"],
+        ),
+        alone("HAPROXY_{n}_BACKEND_MAX_REQUESTS", ["200", "300"]),
+        alone("HAPROXY_{n}_BACKEND_MAX_CONNECTIONS", ["200", "300"]),
+        alone(
+            "HAPROXY_{n}_BACKEND_NETWORKS",
+            ["127.0.0.0/8", "fd00::/8, 127.0.0.0/8"],
+        ),
+        alone(
+            "HAPROXY_{n}_BACKEND_HTTP_HEALTHCHECK_OPTIONS",
+            [
+                "option httpchk GET /up",
+                "option httpchk HEAD /up\ntimeout check 2s",
+            ],
+        ),
+        alone(
+            "HAPROXY_{n}_BACKEND_TCP_HEALTHCHECK_OPTIONS",
+            ["timeout check 2s", "timeout check 3s"],
+        ),
+        alone(
+            "HAPROXY_{n}_BACKEND_SERVER_HTTP_HEALTHCHECK_OPTIONS",
+            ["check inter 3s", "check inter 4s fall 4"],
+        ),
+        alone(
+            "HAPROXY_{n}_BACKEND_SERVER_TCP_HEALTHCHECK_OPTIONS",
+            ["check inter 3s", "check inter 4s fall 4"],
         ),
         alone("HAPROXY_DEPLOYMENT_GROUP", ["changing", "other"]),
         alone("HAPROXY_DEPLOYMENT_ALT_PORT", ["10094", "10095"]),
@@ -205,8 +230,67 @@ fn trials(elsewhere: IpAddr) -> Vec<Trial> {
             ],
         ),
     ];
+    // Texts of marathon-lb's own, which restrict nothing beyond what labels say.
+    let ask = "http-request auth realm \"{realm}\" if";
+    let auth = "acl auth_{cleanedUpHostname} http_auth(user_{backend})\n";
+    let of_host = "acl host_{cleanedUpHostname} hdr(host) -i {hostname}\n";
+    let of_path = "acl path_{backend} path_beg {path}\n";
+    let (host, sni) = ("host_{cleanedUpHostname}", "{{ ssl_fc_sni {hostname} }}");
+    let rule = |of: &str| {
+        format!("{ask} {of} !auth_{{cleanedUpHostname}}\nuse_backend {{backend}} if {of}\n")
+    };
+    let (host_path, sni_path) = (
+        format!("{host} path_{{backend}}"),
+        format!("{sni} path_{{backend}}"),
+    );
+    let networks = "acl network_allowed src {network_allowed}\n".to_owned();
+    let location = "acl hdr_location res.hdr(Location) -m found\nrspirep \"^Location:\\ \
+                    (https?://{hostname}(:[0-9]+)?)?(/.*)\" \"Location:\\ {rootpath} if \
+                    hdr_location\"";
+    let texts = [
+        (
+            "USERLIST_HEAD",
+            "userlist user_{backend}\nuser {user} password {passwd}\n".to_owned(),
+        ),
+        ("HTTP_BACKEND_NETWORK_ALLOWED_ACL", networks.clone()),
+        ("TCP_BACKEND_NETWORK_ALLOWED_ACL", networks),
+        ("HTTP_BACKEND_REVPROXY_GLUE", location.to_owned()),
+        (
+            "HTTP_FRONTEND_ACL_WITH_AUTH",
+            format!("{of_host}{auth}{}", rule(host)),
+        ),
+        (
+            "HTTP_FRONTEND_ACL_WITH_AUTH_AND_PATH",
+            format!("{of_host}{auth}{of_path}{}", rule(&host_path)),
+        ),
+        (
+            "HTTP_FRONTEND_ACL_ONLY_WITH_PATH_AND_AUTH",
+            format!("{of_path}{auth}"),
+        ),
+        (
+            "HTTP_FRONTEND_ROUTING_ONLY_WITH_AUTH",
+            format!("{auth}{}", rule(host)),
+        ),
+        (
+            "HTTP_FRONTEND_ROUTING_ONLY_WITH_PATH_AND_AUTH",
+            rule(&host_path),
+        ),
+        (
+            "HTTPS_FRONTEND_ACL_WITH_AUTH",
+            format!("{auth}{}", rule(sni)),
+        ),
+        (
+            "HTTPS_FRONTEND_ACL_WITH_AUTH_AND_PATH",
+            format!("{auth}{}", rule(&sni_path)),
+        ),
+    ];
+    trials.extend(texts.map(|(name, text)| Trial {
+        key: format!("HAPROXY_{{n}}_{name}"),
+        values: [format!("\n  {text}"), text],
+        beside: &[],
+    }));
     trials.push(Trial {
-        key: "HAPROXY_{n}_BIND_ADDR",
+        key: "HAPROXY_{n}_BIND_ADDR".to_owned(),
         values: [elsewhere.to_string(), format!("[{elsewhere}]")],
         beside: &[],
     });
@@ -248,7 +332,7 @@ fn served() -> BTreeSet<String> {
 #[test]
 fn every_served_label_is_tried() {
     let trials = trials(IpAddr::from([127, 0, 0, 1]));
-    let tried: BTreeSet<String> = trials.iter().map(|trial| trial.key.to_owned()).collect();
+    let tried: BTreeSet<String> = trials.iter().map(|trial| trial.key.clone()).collect();
     assert_eq!(tried.len(), trials.len(), "tried twice");
     assert_eq!(tried, served());
 }
@@ -458,7 +542,7 @@ async fn no_label_ends_a_connection_of_another_app(transport: Transport) {
             let marathon = environment.marathon();
             marathon.update_app("/changed", labels).await.unwrap();
             // Without its group the app is gone; one label is about both of its ports.
-            let (host, status) = match (trial.key, value) {
+            let (host, status) = match (trial.key.as_str(), value) {
                 ("HAPROXY_GROUP", None) if !is_end => {
                     (format!("marker-{}.test", changes - 1), "503")
                 }
@@ -471,11 +555,11 @@ async fn no_label_ends_a_connection_of_another_app(transport: Transport) {
         }
         let now = listener_updates(&mut environment).await;
         if now != touched {
-            of_listeners.insert(trial.key);
+            of_listeners.insert(trial.key.as_str());
             touched = now;
         }
     }
-    let expected = trials.iter().map(|trial| trial.key);
+    let expected = trials.iter().map(|trial| trial.key.as_str());
     let expected: BTreeSet<&str> = expected.filter(|key| OF_LISTENERS.contains(key)).collect();
     assert_eq!(of_listeners, expected);
     let after = ended(&mut environment, &listeners).await;
