@@ -88,30 +88,35 @@ impl AuthorizationService {
             .authz_checks
             .with_label_values(&[outcome.as_str()])
             .inc();
+        // Another daemon may know the service: a proxy asks again where it has one.
+        let answer = answer.ok_or_else(|| {
+            Status::new(Code::Unavailable, "no login of the service is known here")
+        })?;
         Ok(Messages::one(grpc::framed(&peer.outflow(), &answer)))
     }
 }
 
 impl ServiceParts {
-    /// Decides about one request.
-    async fn answer(&self, asked: api::CheckRequest) -> (Outcome, Bytes) {
+    /// Decides about one request; no answer if nothing is known of its service.
+    async fn answer(&self, asked: api::CheckRequest) -> (Outcome, Option<Bytes>) {
         let attributes = asked.attributes.unwrap_or_default();
         let service = attributes.context_extensions.get(SERVICE_OF_LOGIN);
         let Some(login) = service.and_then(|service| self.logins.of(service)) else {
-            return (Outcome::Unknown, self.undecided.clone());
+            return (Outcome::Unknown, None);
         };
         let request = attributes.request.and_then(|request| request.http);
         let credentials = request.as_ref().and_then(|request| {
             Credentials::of_header(request.headers.get(http::header::AUTHORIZATION.as_str())?)
         });
         let Some(credentials) = credentials else {
-            return (Outcome::WithoutLogin, login.challenge.clone());
+            return (Outcome::WithoutLogin, Some(login.challenge.clone()));
         };
-        match self.checker.check(&login, credentials).await {
-            Verdict::Right => (Outcome::Passed, self.pass.clone()),
-            Verdict::Wrong => (Outcome::Wrong, login.challenge.clone()),
-            Verdict::Busy => (Outcome::Busy, self.undecided.clone()),
-        }
+        let (outcome, answer) = match self.checker.check(&login, credentials).await {
+            Verdict::Right => (Outcome::Passed, &self.pass),
+            Verdict::Wrong => (Outcome::Wrong, &login.challenge),
+            Verdict::Busy => (Outcome::Busy, &self.undecided),
+        };
+        (outcome, Some(answer.clone()))
     }
 }
 

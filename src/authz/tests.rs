@@ -186,6 +186,10 @@ async fn answered(
     request: api::CheckRequest,
 ) -> (i32, String) {
     let (bytes, status) = called(client, "Check", &request.encode_to_vec()).await;
+    if status == "14" {
+        // A proxy that finds no other daemon says so.
+        return (503, String::new());
+    }
     assert_eq!(status, "0");
     let answer = api::CheckResponse::decode(bytes).unwrap();
     let code = answer.status.unwrap().code;

@@ -11,6 +11,7 @@ use envoy_api::envoy::r#type::matcher::v3 as matcher;
 use envoy_api::envoy::r#type::v3::HttpStatus;
 
 use super::config::Config;
+use super::retries;
 use super::route_table::RouteTable;
 use super::source::duration;
 use crate::intent::SERVICE_OF_LOGIN;
@@ -47,6 +48,7 @@ pub(super) fn filter(config: &Config) -> hcm::HttpFilter {
                 },
             )),
             timeout: Some(duration(ANSWER_LIMIT)),
+            retry_policy: Some(retries::of_questions()),
             ..core::GrpcService::default()
         })),
         transport_api_version: core::ApiVersion::V3.into(),

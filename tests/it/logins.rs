@@ -15,7 +15,7 @@ over_each_transport! {
 }
 
 /// Login `ann` with the password `secret`.
-const LOGIN: &str =
+pub(crate) const LOGIN: &str =
     "Staff \"only\":ann:$5$rounds=1234$a$IFp0owlsIV0cqbWElKYLyVZLD9LpTUxFz1chDEvPXTC";
 
 /// An app needs a login, and another one needs none. The daemon goes and comes back; the login
@@ -69,7 +69,8 @@ async fn only_who_has_the_login_gets_in(transport: Transport) {
     environment.stop().await.unwrap();
 }
 
-fn guarded(login: &str) -> Value {
+/// The app with this login.
+pub(crate) fn guarded(login: &str) -> Value {
     let mut guarded = app("/guarded", "guarded.test", 1);
     guarded["labels"]["HAPROXY_0_AUTH"] = json!(login);
     guarded

@@ -9,6 +9,8 @@ mod access_log;
 #[cfg(test)]
 mod acme;
 #[cfg(test)]
+mod blue_green;
+#[cfg(test)]
 mod canaries;
 #[cfg(test)]
 mod changes;
@@ -27,7 +29,11 @@ mod golden;
 #[cfg(test)]
 mod hostile_labels;
 #[cfg(test)]
+mod label_changes;
+#[cfg(test)]
 mod log;
+#[cfg(test)]
+mod login_outages;
 #[cfg(test)]
 mod logins;
 #[cfg(test)]

@@ -13,8 +13,8 @@ use crate::v2;
 pub fn yaml(config: &Config) -> String {
     let (sources, api, breakers) = match config.transport {
         Transport::Rest => (REST, "REST", REST_BREAKERS),
-        Transport::Ads => (ADS, "GRPC", ""),
-        Transport::AdsDelta => (ADS, "DELTA_GRPC", ""),
+        Transport::Ads => (ADS, "GRPC", BREAKERS),
+        Transport::AdsDelta => (ADS, "DELTA_GRPC", BREAKERS),
         Transport::RestV2 => return v2::bootstrap_yaml(&old_fleet(config)),
     };
     let checks = if is_checked(&config.control_planes) {
@@ -199,6 +199,8 @@ const CHECKS: &str = "      # A control plane that has lost Marathon says so to 
       # over all as soon as most are not. With none fit all are used: stale is better than nothing.
       common_lb_config:
         healthy_panic_threshold: { value: 1 }
+        # A check counts at once; the default holds it back for up to 1 s.
+        update_merge_window: 0s
 ";
 
 const REST: &str = r"dynamic_resources:
@@ -223,13 +225,24 @@ const REST: &str = r"dynamic_resources:
   lds_config: *control_plane
 ";
 
+const BREAKERS: &str = r"      # Questions about logins are requests of this cluster, asked again when a control plane goes: of
+      # the default of 3 retries at a time, those beyond would be 503.
+      circuit_breakers:
+        thresholds:
+          - max_requests: 100000
+            max_pending_requests: 100000
+            max_retries: 100000
+";
+
 const REST_BREAKERS: &str = r"      # Every application has a poll of its own that is held: above the default of 1024, the
-      # applications beyond would take turns and be late.
+      # applications beyond would take turns and be late. Questions about logins are asked again when
+      # a control plane goes: of the default of 3 retries at a time, those beyond would be 503.
       circuit_breakers:
         thresholds:
           - max_connections: 100000
             max_pending_requests: 100000
             max_requests: 100000
+            max_retries: 100000
       # HTTP/2 carries all polls on one connection; HTTP/1.1 would open one for each.
 ";
 

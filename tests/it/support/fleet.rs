@@ -192,10 +192,36 @@ impl Fleet {
 
     /// Stops a daemon as a signal would and starts it again at once, with nothing of what it knew.
     pub(crate) async fn upgrade(&mut self, number: usize) {
+        self.stop_daemon(number).await;
+        self.start_daemon(number).await;
+    }
+
+    /// Stops a daemon as a signal would.
+    pub(crate) async fn stop_daemon(&mut self, number: usize) {
+        self.daemons[number].daemon.stop().await.unwrap();
+    }
+
+    /// Ends a daemon on the spot, as if it had been killed.
+    pub(crate) async fn kill_daemon(&mut self, number: usize) {
+        self.daemons[number].daemon.kill().await;
+    }
+
+    /// Starts a daemon on its ports, with nothing of what it knew, and waits until it is ready.
+    pub(crate) async fn start_daemon(&mut self, number: usize) {
         let member = &mut self.daemons[number];
-        member.daemon.stop().await.unwrap();
         member.start_again().await;
         member.is_stale(false).await;
+    }
+
+    /// Waits until the health checks of every Envoy find every daemon fit.
+    pub(crate) async fn all_are_fit(&mut self) {
+        let count = self.daemons.len() as u64;
+        for envoy in &mut self.envoys {
+            let fit = envoy.stat_where("cluster.xds_cluster.membership_healthy", LIMIT, |fit| {
+                fit == count
+            });
+            fit.await.unwrap();
+        }
     }
 
     /// Waits until these daemons, and no others, have streams and held polls of Envoys.

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -23,7 +23,7 @@ impl Mirror {
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
-                connections.spawn(Wire(socket, Vec::new()).mirror(name));
+                connections.spawn(Wire::over(socket).mirror(name));
             }
         });
         Self {
@@ -34,11 +34,21 @@ impl Mirror {
 }
 
 /// One end of a connection, and what arrived on it and was not read yet.
-pub(crate) struct Wire(TcpStream, Vec<u8>);
+pub(crate) struct Wire(Box<dyn Bytes>, Vec<u8>);
+
+/// Bytes in both directions: a socket, or TLS on one.
+trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
 impl Wire {
     pub(crate) async fn to(address: SocketAddr) -> Self {
-        Self(TcpStream::connect(address).await.unwrap(), Vec::new())
+        Self::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// One over a connection that is open.
+    pub(crate) fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        Self(Box::new(stream), Vec::new())
     }
 
     pub(crate) async fn send(&mut self, text: &str) {
@@ -99,6 +109,9 @@ impl Wire {
                     break;
                 }
             }
+        } else if let Some((_, length)) = head.split_once("\r\ncontent-length:") {
+            let length = length.lines().next().unwrap_or_default().trim().parse();
+            message += &self.exactly(length.unwrap()).await?;
         }
         Some(message)
     }

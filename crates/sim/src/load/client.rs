@@ -33,6 +33,8 @@ pub struct Target {
     pub path: String,
     /// The method. Whatever it is, there is no body.
     pub method: Method,
+    /// Headers besides `Host`.
+    pub headers: HeaderMap,
     /// TLS, if any.
     pub tls: Option<Tls>,
     /// True: connections are used again. With `false` each request makes its own, and so sees
@@ -51,6 +53,7 @@ impl Target {
             host: host.to_owned(),
             path: path.to_owned(),
             method: Method::GET,
+            headers: HeaderMap::new(),
             tls: None,
             keep_alive: true,
             limit: Duration::from_secs(10),
@@ -347,9 +350,10 @@ async fn exchange(
         if !target.keep_alive {
             request = request.header(header::CONNECTION, "close");
         }
-        let request = request
+        let mut request = request
             .body(Empty::new())
             .map_err(|error| (Cause::Connect, format!("the request: {error}")))?;
+        request.headers_mut().extend(target.headers.clone());
         let mut head = match connection.sender.try_send_request(request).await {
             Ok(head) => head,
             Err(mut error) => {

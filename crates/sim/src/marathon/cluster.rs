@@ -122,6 +122,14 @@ impl Cluster {
         self.update_app(id, json!({ "instances": instances })).await
     }
 
+    /// `POST /v2/tasks/delete?scale=true`: ends these tasks of one app, and none takes their place.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub async fn kill_and_scale(&self, tasks: &[String]) -> Result<Accepted, Error> {
+        Ok(deploy::kill_and_scale(&self.shared, tasks, LOCAL).await?)
+    }
+
     /// `POST /v2/apps/{id}/restart?force=true`: replaces every task.
     ///
     /// # Errors

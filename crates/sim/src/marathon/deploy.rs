@@ -1,5 +1,6 @@
 //! Changes of definitions, and the deployments that carry them out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,6 +129,37 @@ pub(super) async fn put(
         return Err(Refusal::new(StatusCode::CONFLICT, message));
     }
     change(shared, &id, force, Change::Put { request, origin }).await
+}
+
+/// Ends these tasks, and scales their app down by as many.
+///
+/// # Errors
+/// The refusal that the wire answers, also when they are not all of one app.
+pub(super) async fn kill_and_scale(
+    shared: &Arc<Shared>,
+    tasks: &[String],
+    origin: Origin<'_>,
+) -> Result<Accepted, Refusal> {
+    let scaled = shared.with(|world| {
+        let mut apps = BTreeSet::new();
+        for instance in world.instances.values_mut() {
+            if tasks.contains(&instance.task_id()) {
+                instance.sentenced = true;
+                apps.insert(instance.app.id.clone());
+            }
+        }
+        let id = apps.pop_first().filter(|_| apps.is_empty())?;
+        let left = world.root.get(&id)?.instances.saturating_sub(tasks.len());
+        Some((id, left))
+    });
+    let (id, instances) = scaled.ok_or_else(|| {
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            "No matching tasks found, or of several apps",
+        )
+    })?;
+    let update = Map::from_iter([("instances".to_owned(), json!(instances))]);
+    put(shared, &id, &update, true, origin).await
 }
 
 /// Replaces every task of an app, by a new version of the same definition.

@@ -82,6 +82,8 @@ pub(super) struct Instance {
     pub(super) condition: Condition,
     /// It is to end and not to come back.
     pub(super) decommissioned: bool,
+    /// It is the next to end when its app is scaled down.
+    pub(super) sentenced: bool,
     pub(super) agent: Option<usize>,
     pub(super) ports: Vec<u16>,
     pub(super) addresses: Vec<IpAddr>,

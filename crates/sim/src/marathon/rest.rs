@@ -43,6 +43,9 @@ pub(super) async fn answer(shared: &Arc<Shared>, peer: SocketAddr, request: &Req
     let response = match (method, path.as_str()) {
         ("GET" | "HEAD", "/v2/apps") => return list(shared, request).await,
         ("POST", "/v2/apps") => post(shared, peer, request).await,
+        ("POST", "/v2/tasks/delete") if request.flag("scale") => {
+            kill_and_scale(shared, peer, request).await
+        }
         ("GET" | "HEAD", "/v2/pods/::status") => pods(shared),
         ("POST", "/v2/pods") => post_pod(shared, peer, request).await,
         ("GET" | "HEAD", "/v2/leader") => {
@@ -271,6 +274,26 @@ async fn post(
             .with("Location", format!("/v2/apps/{id}"))
             .with("Marathon-Deployment-Id", accepted.deployment),
     )
+}
+
+/// `POST /v2/tasks/delete?scale=true`.
+async fn kill_and_scale(
+    shared: &Arc<Shared>,
+    peer: SocketAddr,
+    request: &Request,
+) -> Result<Response, Refusal> {
+    let body = body(request)?;
+    let ids = body.get("ids").and_then(Value::as_array);
+    let ids = ids.into_iter().flatten();
+    let ids: Vec<String> = ids
+        .filter_map(|id| id.as_str().map(str::to_owned))
+        .collect();
+    let client = peer.ip().to_string();
+    let origin = Origin {
+        client: &client,
+        is_post: false,
+    };
+    Ok(done(deploy::kill_and_scale(shared, &ids, origin).await?))
 }
 
 fn body(request: &Request) -> Result<Map<String, Value>, Refusal> {

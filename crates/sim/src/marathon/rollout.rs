@@ -1,5 +1,6 @@
 //! The steps of a deployment: bring tasks to a number, replace them, end them.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -27,9 +28,7 @@ pub(super) async fn scale(shared: &Arc<Shared>, target: &Arc<App>) {
                     return Some(Next::Done);
                 }
                 if have > want {
-                    // The youngest first, as `killSelection` has it by default.
-                    let surplus = wanted.iter().rev().take(have - want).map(|(key, _)| *key);
-                    return Some(Next::Kill(surplus.collect()));
+                    return Some(Next::Kill(surplus(world, &target.id, have - want)));
                 }
                 (have < want).then(|| Next::Launch(want - have))
             })
@@ -55,6 +54,19 @@ fn wanted(world: &World, id: &str) -> Vec<(u64, bool)> {
         .filter(|(_, instance)| !instance.decommissioned)
         .map(|(key, instance)| (key, instance.is_ready()))
         .collect()
+}
+
+/// The instances that end first: those that somebody chose, then the youngest, as `killSelection`
+/// has it by default.
+fn surplus(world: &World, id: &str, count: usize) -> Vec<u64> {
+    let instances = world.of_app(id);
+    let mut instances: Vec<_> = instances
+        .filter(|(_, instance)| !instance.decommissioned)
+        .map(|(key, instance)| (!instance.sentenced, Reverse(key)))
+        .collect();
+    instances.sort_unstable();
+    let surplus = instances.into_iter().take(count);
+    surplus.map(|(_, Reverse(key))| key).collect()
 }
 
 /// Number of instances of an app that are told to end and have not.

@@ -27,6 +27,7 @@ impl World {
             incarnation: 1,
             condition: Condition::Scheduled,
             decommissioned: false,
+            sentenced: false,
             agent: None,
             ports: Vec::new(),
             addresses: Vec::new(),
