@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use super::credentials::Credentials;
 use super::logins::ServiceLogin;
 use super::password;
+use super::under_way::{CheckUnderWay, Place};
 use super::verdicts::CredentialsDigest;
 use crate::metrics::Metrics;
 use crate::net::blocking::run_blocking;
@@ -23,7 +24,7 @@ static RUNNING: LazyLock<usize> = LazyLock::new(|| {
 /// Number of checks for one service that run at once.
 pub(super) static RUNNING_OF_ONE: LazyLock<usize> = LazyLock::new(|| (*RUNNING / 2).max(1));
 
-/// Number of checks for one service that run or wait. A check of the usual hash takes 3 ms.
+/// Number of credentials of one service whose checks run or wait. A check of the usual hash takes 3 ms.
 pub(super) const WAITING_OF_ONE: usize = 64;
 
 /// Verdict on the credentials of a request.
@@ -66,12 +67,28 @@ impl Checker {
         credentials: Credentials,
     ) -> Verdict {
         let digest = self.digest(&credentials);
-        if let Some(verdict) = self.known(service, &digest) {
-            return verdict;
+        // When a daemon starts, many requests with the right credentials come before the first check
+        // has ended, and browsers send several at once: one check serves all of them.
+        loop {
+            if let Some(verdict) = self.known(service, &digest) {
+                return verdict;
+            }
+            match service.under_way.place(digest) {
+                Place::First(check) => return self.check_now(service, credentials, check).await,
+                // It never tells anything but its end.
+                Place::Joined(mut ended) => drop(ended.changed().await),
+                Place::None => return Verdict::Busy,
+            }
         }
-        let Ok(_place) = service.waiting.try_acquire() else {
-            return Verdict::Busy;
-        };
+    }
+
+    /// Checks credentials that no other check is about.
+    async fn check_now(
+        &self,
+        service: &Arc<ServiceLogin>,
+        credentials: Credentials,
+        check: CheckUnderWay,
+    ) -> Verdict {
         // No semaphore here is ever closed.
         let (Ok(_own), Ok(_turn)) = (
             service.running.acquire().await,
@@ -79,14 +96,10 @@ impl Checker {
         ) else {
             return Verdict::Busy;
         };
-        // Browsers send several requests at once: the first one's check serves all of them.
-        if let Some(verdict) = self.known(service, &digest) {
-            return verdict;
-        }
         let checked = service.clone();
         run_blocking(move || {
             let is_right = is_right(&checked, &credentials);
-            checked.verdicts().remember(digest, is_right);
+            checked.verdicts().remember(check.digest(), is_right);
             verdict(is_right)
         })
         .await

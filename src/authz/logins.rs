@@ -11,7 +11,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::answer;
-use super::checker::{RUNNING_OF_ONE, WAITING_OF_ONE};
+use super::checker::RUNNING_OF_ONE;
+use super::under_way::ChecksUnderWay;
 use super::verdicts::Verdicts;
 use crate::intent::observer::{Observer, Publication};
 use crate::intent::{AppIntent, Login};
@@ -34,8 +35,8 @@ pub(super) struct ServiceLogin {
     verdicts: Mutex<Verdicts>,
     /// Permits for the checks that run at once.
     pub(super) running: Semaphore,
-    /// Permits for those that run or wait.
-    pub(super) waiting: Semaphore,
+    /// Those that run or wait.
+    pub(super) under_way: Arc<ChecksUnderWay>,
 }
 
 impl LoginTable {
@@ -52,7 +53,7 @@ impl ServiceLogin {
             login,
             verdicts: Mutex::default(),
             running: Semaphore::new(*RUNNING_OF_ONE),
-            waiting: Semaphore::new(WAITING_OF_ONE),
+            under_way: Arc::default(),
         }
     }
 

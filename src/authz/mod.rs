@@ -14,6 +14,7 @@ mod logins;
 mod md5_crypt;
 mod password;
 mod service;
+mod under_way;
 mod verdicts;
 
 pub use connect::{AuthzConnections, connect};

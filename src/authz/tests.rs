@@ -343,8 +343,15 @@ async fn a_flood_of_wrong_passwords_has_a_bound_and_leaves_the_others_their_turn
     // What is known needs no turn, and the other service has its own.
     assert_eq!(ask(&flooded, "secret").await, Verdict::Right);
     assert_eq!(ask(&web, "secret").await, Verdict::Right);
+    // Those with the credentials of a check that waits, wait with it.
+    let mut same = JoinSet::new();
+    for _ in 0..2 * WAITING_OF_ONE {
+        same.spawn(ask(&flooded, "0"));
+    }
+    tokio::task::yield_now().await;
     drop(stuck);
     assert_eq!(asked.join_all().await, [Verdict::Wrong; WAITING_OF_ONE]);
+    assert_eq!(same.join_all().await, [Verdict::Wrong; 2 * WAITING_OF_ONE]);
     assert_eq!(ask(&flooded, "another").await, Verdict::Wrong);
 }
 
