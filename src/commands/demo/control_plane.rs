@@ -1,8 +1,10 @@
 //! This daemon as the control plane of an environment, inside this process.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use sim::port::Port;
 use sim::scenario::{
     ControlPlane, Endpoints, Failure, Neighbours, VaultAccess, VaultCredentials, VaultNeeds,
 };
@@ -35,11 +37,15 @@ pub struct InProcess {
     /// Changes settings that have no flag: time limits that tests set short.
     pub tune: fn(&mut Settings),
     running: Option<Running>,
+    /// The ports of a daemon that has ended, which nobody else is given until it starts again.
+    kept: Vec<Port>,
 }
 
 /// A daemon that runs, and the way to stop it.
 #[derive(Debug)]
 struct Running {
+    /// The addresses that it listens on.
+    listens: Vec<SocketAddr>,
     shutdown: CancellationToken,
     /// The one task of the daemon.
     task: JoinSet<Result<(), daemon::Error>>,
@@ -66,6 +72,24 @@ impl InProcess {
             flags: Vec::new(),
             tune: |_| {},
             running: None,
+            kept: Vec::new(),
+        }
+    }
+
+    /// Waits until nothing of an ended daemon listens any more, and keeps its ports.
+    async fn keep_ports(&mut self, listens: Vec<SocketAddr>) {
+        for address in listens {
+            let Ok(port) = Port::bind(address) else {
+                continue;
+            };
+            // The tasks of one that was killed end when the runtime turns to them.
+            while port
+                .listen()
+                .is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+            {
+                tokio::task::yield_now().await;
+            }
+            self.kept.push(port);
         }
     }
 }
@@ -87,6 +111,7 @@ impl ControlPlane for InProcess {
         let mut settings = Typed::from_flags(flags)?.check()?;
         (self.tune)(&mut settings);
         let daemon = Daemon::bind(settings).await?;
+        self.kept.clear();
         let endpoints = endpoints(
             daemon.xds_address(),
             daemon.admin_address(),
@@ -96,7 +121,11 @@ impl ControlPlane for InProcess {
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn(daemon.run(Runtimes::current(), shutdown.clone()));
-        self.running = Some(Running { shutdown, task });
+        self.running = Some(Running {
+            listens: endpoints.xds.into_iter().chain([endpoints.admin]).collect(),
+            shutdown,
+            task,
+        });
         Ok(endpoints)
     }
 
@@ -108,12 +137,14 @@ impl ControlPlane for InProcess {
         while let Some(ended) = running.task.join_next().await {
             ended??;
         }
+        self.keep_ports(running.listens).await;
         Ok(())
     }
 
     async fn kill(&mut self) {
         if let Some(mut running) = self.running.take() {
             running.task.shutdown().await;
+            self.keep_ports(running.listens).await;
         }
     }
 
