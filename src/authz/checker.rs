@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use super::credentials::Credentials;
 use super::logins::ServiceLogin;
 use super::password;
-use super::under_way::{CheckUnderWay, Place};
+use super::under_way::{CheckTurn, CheckUnderWay};
 use super::verdicts::CredentialsDigest;
 use crate::metrics::Metrics;
 use crate::net::blocking::run_blocking;
@@ -73,11 +73,13 @@ impl Checker {
             if let Some(verdict) = self.known(service, &digest) {
                 return verdict;
             }
-            match service.under_way.place(digest) {
-                Place::First(check) => return self.check_now(service, credentials, check).await,
+            match service.under_way.turn(digest) {
+                CheckTurn::First(check) => {
+                    return self.check_now(service, credentials, check).await;
+                }
                 // It never tells anything but its end.
-                Place::Joined(mut ended) => drop(ended.changed().await),
-                Place::None => return Verdict::Busy,
+                CheckTurn::Joined(mut ended) => drop(ended.changed().await),
+                CheckTurn::None => return Verdict::Busy,
             }
         }
     }

@@ -12,8 +12,8 @@ use super::verdicts::CredentialsDigest;
 #[derive(Default)]
 pub(super) struct ChecksUnderWay(Mutex<BTreeMap<CredentialsDigest, watch::Receiver<()>>>);
 
-/// Place of a request among them.
-pub(super) enum Place {
+/// Turn of a request among them.
+pub(super) enum CheckTurn {
     /// Its check is to be made now, and is under way until the value is dropped.
     First(CheckUnderWay),
     /// A check of the same credentials is under way. The channel closes at its end.
@@ -31,18 +31,18 @@ pub(super) struct CheckUnderWay {
 }
 
 impl ChecksUnderWay {
-    /// The place of a request with these credentials.
-    pub(super) fn place(self: &Arc<Self>, digest: CredentialsDigest) -> Place {
+    /// The turn of a request with these credentials.
+    pub(super) fn turn(self: &Arc<Self>, digest: CredentialsDigest) -> CheckTurn {
         let mut all = self.all();
         if let Some(ended) = all.get(&digest) {
-            return Place::Joined(ended.clone());
+            return CheckTurn::Joined(ended.clone());
         }
         if all.len() >= WAITING_OF_ONE {
-            return Place::None;
+            return CheckTurn::None;
         }
         let (ended, receiver) = watch::channel(());
         all.insert(digest, receiver);
-        Place::First(CheckUnderWay {
+        CheckTurn::First(CheckUnderWay {
             all: self.clone(),
             digest,
             _ended: ended,
