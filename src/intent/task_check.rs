@@ -181,17 +181,7 @@ fn request_path(path: &str) -> Box<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn definition(protocol: CheckProtocol) -> HealthCheck {
-        HealthCheck {
-            protocol,
-            path: Some("/up".into()),
-            interval_seconds: Some(10),
-            timeout_seconds: Some(5),
-            max_consecutive_failures: Some(2),
-            ..HealthCheck::default()
-        }
-    }
+    use crate::state::testing::health_check;
 
     fn check(definition: &HealthCheck, mode: PortMode) -> TaskCheck {
         TaskCheck::of_port(definition, mode, CheckedPort::Own)
@@ -210,7 +200,7 @@ mod tests {
             (Command, None),
             (Other, None),
         ] {
-            let definition = definition(protocol);
+            let definition = health_check(protocol);
             let expected = over_tls.map_or(CheckKind::Connect, |over_tls| {
                 CheckKind::Request(CheckRequest::get("/up", over_tls))
             });
@@ -227,9 +217,9 @@ mod tests {
     fn times_and_thresholds_are_marathon_lbs() {
         let seconds = Duration::from_secs;
         let times = |check: TaskCheck| (check.interval, check.timeout, check.failures);
-        let said = check(&definition(CheckProtocol::Http), PortMode::Http);
+        let said = check(&health_check(CheckProtocol::Http), PortMode::Http);
         assert_eq!(times(said), (seconds(10), seconds(5), 3));
-        let connects = check(&definition(CheckProtocol::Tcp), PortMode::Http);
+        let connects = check(&health_check(CheckProtocol::Tcp), PortMode::Http);
         assert_eq!(times(connects), (seconds(10), seconds(3), 3));
         let unsaid = HealthCheck {
             protocol: CheckProtocol::Http,
@@ -241,7 +231,7 @@ mod tests {
             interval_seconds: Some(0),
             timeout_seconds: Some(u32::MAX),
             max_consecutive_failures: Some(u32::MAX),
-            ..definition(CheckProtocol::Http)
+            ..health_check(CheckProtocol::Http)
         };
         let odd = check(&odd, PortMode::Http);
         assert_eq!(times(odd), (seconds(1), seconds(86_400), u32::MAX));

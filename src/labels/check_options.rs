@@ -377,20 +377,10 @@ fn check_count(word: &str) -> Option<CheckCount> {
 mod tests {
     use super::*;
     use crate::intent::PortMode;
-
-    fn definition(protocol: CheckProtocol) -> HealthCheck {
-        HealthCheck {
-            protocol,
-            path: Some("/up".into()),
-            interval_seconds: Some(10),
-            timeout_seconds: Some(5),
-            max_consecutive_failures: Some(2),
-            ..HealthCheck::default()
-        }
-    }
+    use crate::state::testing::health_check;
 
     fn usual() -> TaskCheck {
-        let definition = definition(CheckProtocol::Http);
+        let definition = health_check(CheckProtocol::Http);
         TaskCheck::of_port(&definition, PortMode::Http, CheckedPort::OfPort(1))
     }
 
@@ -400,7 +390,7 @@ mod tests {
             lines: lines.map(|text| check_lines(text).unwrap()),
             options: options.map(|text| check_options(text).unwrap()),
         };
-        templates.applied(&definition(CheckProtocol::Http), usual())
+        templates.applied(&health_check(CheckProtocol::Http), usual())
     }
 
     fn request(check: TaskCheck) -> CheckRequest {
@@ -503,7 +493,7 @@ mod tests {
             ..CheckDraft::default()
         };
         let applied = |protocol, speaks_tcp| {
-            let applied = draft.applied(&definition(protocol), usual(), speaks_tcp);
+            let applied = draft.applied(&health_check(protocol), usual(), speaks_tcp);
             applied.is_some()
         };
         assert!(!applied(CheckProtocol::Tcp, false));

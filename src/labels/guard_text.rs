@@ -3,90 +3,20 @@
 
 use super::haproxy_lines::lines;
 
-const HOST: &[&str] = &[
-    "acl",
-    "host_{cleanedUpHostname}",
-    "hdr(host)",
-    "-i",
-    "{hostname}",
-];
-const LOGIN: &[&str] = &[
-    "acl",
-    "auth_{cleanedUpHostname}",
-    "http_auth(user_{backend})",
-];
-const PATH: &[&str] = &["acl", "path_{backend}", "path_beg", "{path}"];
-const ASK: &[&str] = &[
-    "http-request",
-    "auth",
-    "realm",
-    "{realm}",
-    "if",
-    "host_{cleanedUpHostname}",
-    "!auth_{cleanedUpHostname}",
-];
-const ASK_ON_PATH: &[&str] = &[
-    "http-request",
-    "auth",
-    "realm",
-    "{realm}",
-    "if",
-    "host_{cleanedUpHostname}",
-    "path_{backend}",
-    "!auth_{cleanedUpHostname}",
-];
-const ASK_BY_TLS: &[&str] = &[
-    "http-request",
-    "auth",
-    "realm",
-    "{realm}",
-    "if",
-    "{",
-    "ssl_fc_sni",
-    "{hostname}",
-    "}",
-    "!auth_{cleanedUpHostname}",
-];
-const ASK_BY_TLS_ON_PATH: &[&str] = &[
-    "http-request",
-    "auth",
-    "realm",
-    "{realm}",
-    "if",
-    "{",
-    "ssl_fc_sni",
-    "{hostname}",
-    "}",
-    "path_{backend}",
-    "!auth_{cleanedUpHostname}",
-];
-const USE: &[&str] = &["use_backend", "{backend}", "if", "host_{cleanedUpHostname}"];
-const USE_ON_PATH: &[&str] = &[
-    "use_backend",
-    "{backend}",
-    "if",
-    "host_{cleanedUpHostname}",
-    "path_{backend}",
-];
-const USE_BY_TLS: &[&str] = &[
-    "use_backend",
-    "{backend}",
-    "if",
-    "{",
-    "ssl_fc_sni",
-    "{hostname}",
-    "}",
-];
-const USE_BY_TLS_ON_PATH: &[&str] = &[
-    "use_backend",
-    "{backend}",
-    "if",
-    "{",
-    "ssl_fc_sni",
-    "{hostname}",
-    "}",
-    "path_{backend}",
-];
+const HOST: &str = "acl host_{cleanedUpHostname} hdr(host) -i {hostname}";
+const LOGIN: &str = "acl auth_{cleanedUpHostname} http_auth(user_{backend})";
+const PATH: &str = "acl path_{backend} path_beg {path}";
+const ASK: &str =
+    "http-request auth realm {realm} if host_{cleanedUpHostname} !auth_{cleanedUpHostname}";
+const ASK_ON_PATH: &str = "http-request auth realm {realm} if host_{cleanedUpHostname} path_{backend} !auth_{cleanedUpHostname}";
+const ASK_BY_TLS: &str =
+    "http-request auth realm {realm} if { ssl_fc_sni {hostname} } !auth_{cleanedUpHostname}";
+const ASK_BY_TLS_ON_PATH: &str = "http-request auth realm {realm} if { ssl_fc_sni {hostname} } path_{backend} !auth_{cleanedUpHostname}";
+const USE: &str = "use_backend {backend} if host_{cleanedUpHostname}";
+const USE_ON_PATH: &str = "use_backend {backend} if host_{cleanedUpHostname} path_{backend}";
+const USE_BY_TLS: &str = "use_backend {backend} if { ssl_fc_sni {hostname} }";
+const USE_BY_TLS_ON_PATH: &str =
+    "use_backend {backend} if { ssl_fc_sni {hostname} } path_{backend}";
 
 /// True for marathon-lb's own text of `HTTP_FRONTEND_ACL_WITH_AUTH`.
 pub(super) fn is_http_rule(template: &str) -> bool {
@@ -125,22 +55,22 @@ pub(super) fn is_https_rule_with_path(template: &str) -> bool {
 
 /// True for marathon-lb's own text of `USERLIST_HEAD`.
 pub(super) fn is_user_list(template: &str) -> bool {
-    let lines = [
-        &["userlist", "user_{backend}"][..],
-        &["user", "{user}", "password", "{passwd}"],
-    ];
-    is(template, &lines)
+    let user = "user {user} password {passwd}";
+    is(template, &["userlist user_{backend}", user])
 }
 
 /// True for marathon-lb's own text of `HTTP_BACKEND_NETWORK_ALLOWED_ACL` and of
 /// `TCP_BACKEND_NETWORK_ALLOWED_ACL`.
 pub(super) fn is_network_list(template: &str) -> bool {
-    let line = ["acl", "network_allowed", "src", "{network_allowed}"];
-    is(template, &[&line])
+    is(template, &["acl network_allowed src {network_allowed}"])
 }
 
-fn is(template: &str, usual: &[&[&str]]) -> bool {
-    lines(template).is_some_and(|lines| lines == usual)
+/// True if the lines of a template have the words of these, one by one.
+fn is(template: &str, usual: &[&str]) -> bool {
+    lines(template).is_some_and(|lines| {
+        let usual = usual.iter().map(|line| line.split(' '));
+        lines.len() == usual.len() && lines.iter().zip(usual).all(|(line, usual)| usual.eq(line))
+    })
 }
 
 #[cfg(test)]

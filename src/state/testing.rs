@@ -53,6 +53,18 @@ pub(crate) fn checks(count: usize) -> HealthChecks {
     vec![check; count].into_iter().collect()
 }
 
+/// A health check that says something of everything but its port.
+pub(crate) fn health_check(protocol: CheckProtocol) -> HealthCheck {
+    HealthCheck {
+        protocol,
+        path: Some("/up".into()),
+        interval_seconds: Some(10),
+        timeout_seconds: Some(5),
+        max_consecutive_failures: Some(2),
+        ..HealthCheck::default()
+    }
+}
+
 /// Labels from pairs.
 pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().copied().collect()
