@@ -12,7 +12,7 @@ use crate::logins::{LOGIN, guarded};
 use crate::support::fleet::Fleet;
 use crate::support::long::rounds;
 use crate::support::polls::until;
-use crate::support::traffic::{Users, field, served_by};
+use crate::support::traffic::{Users, field, in_a_row, served_by};
 use crate::support::{LIMIT, app, environment};
 
 over_each_transport! {
@@ -92,7 +92,7 @@ async fn opened(edge: SocketAddr) {
 }
 
 /// While the daemon is away nobody gets in, and nobody who has the login is told that it is wrong.
-/// Once one request got in, all do.
+/// Once each of Envoy's threads has found the daemon again, all requests get in.
 async fn without_its_only_daemon_a_guarded_app_is_closed_and_no_other(transport: Transport) {
     let mut environment = environment(|plan| plan.control_plane.transport = transport).await;
     for app in [app("/open", "open.test", 1), guarded(LOGIN)] {
@@ -115,7 +115,7 @@ async fn without_its_only_daemon_a_guarded_app_is_closed_and_no_other(transport:
             more(load, "503", 5).await;
         }
         environment.start_control_plane().await.unwrap();
-        more(&right, "200", 1).await;
+        in_a_row(&right, "200").await;
         let strict = asking(edge, RIGHT, MANY, &[200]);
         more(&strict, "200", ENOUGH).await;
         always += faultless(strict).await.ok;

@@ -52,27 +52,7 @@ impl Users {
     /// Waits until many answers in a row came from one app: each of Envoy's threads has the routes
     /// that lead to it, and not only the one that answered a probe.
     pub(crate) async fn have_moved_to(&self, app: &str) {
-        /// More than the few that are under way.
-        const IN_A_ROW: u64 = 50;
-        let counts = || {
-            let report = self.load.report();
-            let of_app = report.answered_by.get(app).copied().unwrap_or_default();
-            (of_app, report.ok - of_app)
-        };
-        let begun = Cell::new(counts());
-        until(&format!("{IN_A_ROW} answers of {app} alone"), async || {
-            let (of_app, of_others) = counts();
-            let (before, others_before) = begun.get();
-            if of_others > others_before {
-                begun.set((of_app, of_others));
-                return Err(format!("{of_others} of others"));
-            }
-            match of_app - before {
-                IN_A_ROW.. => Ok(()),
-                few => Err(format!("{few}")),
-            }
-        })
-        .await;
+        in_a_row(&self.load, app).await;
     }
 
     /// Asserts that every request was answered as it should be, and that there were some; what they
@@ -97,6 +77,32 @@ impl Users {
             report.failed
         ))
     }
+}
+
+/// Waits until many answers in a row were of one kind, as the load's judge names it: each of Envoy's
+/// threads knows what such an answer takes, and not only the one that gave the first.
+pub(crate) async fn in_a_row(load: &Load, kind: &str) {
+    /// More than the few that are under way.
+    const IN_A_ROW: u64 = 50;
+    let counts = || {
+        let report = load.report();
+        let of_kind = report.answered_by.get(kind).copied().unwrap_or_default();
+        (of_kind, report.ok - of_kind)
+    };
+    let begun = Cell::new(counts());
+    until(&format!("{IN_A_ROW} answers of {kind} alone"), async || {
+        let (of_kind, of_others) = counts();
+        let (before, others_before) = begun.get();
+        if of_others > others_before {
+            begun.set((of_kind, of_others));
+            return Err(format!("{of_others} of others"));
+        }
+        match of_kind - before {
+            IN_A_ROW.. => Ok(()),
+            few => Err(format!("{few}")),
+        }
+    })
+    .await;
 }
 
 /// A field of what a backend says of itself: `app`, `task`, `port`.
