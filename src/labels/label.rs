@@ -90,8 +90,8 @@ pub(super) enum Support {
     /// Not supported yet, and restricts access whatever its value: it guards the port, unless this
     /// recognises marathon-lb's own text, which asks for nothing more than other labels do.
     Guard(fn(&str) -> bool),
-    /// Not to be supported.
-    Never { instead: &'static str },
+    /// Read by nobody, by marathon-lb neither: whatever its value, it guards nothing.
+    Meaningless,
 }
 
 /// Way in which a supported label is read.
@@ -210,7 +210,7 @@ impl Support {
     pub(super) fn recognises(self, value: &str) -> bool {
         match self {
             Self::ForIdioms { recognises, .. } | Self::Guard(recognises) => recognises(value),
-            Self::Served(_) | Self::InPart { .. } | Self::Never { .. } => false,
+            Self::Served(_) | Self::InPart { .. } | Self::Meaningless => false,
         }
     }
 
@@ -219,7 +219,7 @@ impl Support {
         match self {
             Self::Served(reader) | Self::InPart { reader, .. } => Some(reader),
             Self::ForIdioms { read, .. } => Some(LabelReader::Part(read)),
-            Self::Guard(_) | Self::Never { .. } => None,
+            Self::Guard(_) | Self::Meaningless => None,
         }
     }
 }

@@ -41,7 +41,7 @@ fn row(label: &Label) -> String {
         Support::Guard(_) => {
             "marathon-lb's own text; otherwise not yet: the port is closed".to_owned()
         }
-        Support::Never { instead } => format!("no: {instead}"),
+        Support::Meaningless => "no: marathon-lb does nothing with it either".to_owned(),
     };
     let owner = match label.is_our_own {
         true => "not marathon-lb's: ",

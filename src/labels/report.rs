@@ -201,13 +201,10 @@ fn restriction(name: WrittenName<'_>, identified: Identified, value: &str) -> Op
         (Identified::Misplaced(_) | Identified::Unknown(_), _) if is_about_access(label.name) => {
             Some(RESTRICTS_ACCESS)
         }
-        (
-            _,
-            Support::Served(_)
-            | Support::InPart { .. }
-            | Support::ForIdioms { .. }
-            | Support::Never { .. },
-        ) => access_control(value, label.value.syntax()),
+        (_, Support::Meaningless) => None,
+        (_, Support::Served(_) | Support::InPart { .. } | Support::ForIdioms { .. }) => {
+            access_control(value, label.value.syntax())
+        }
     }
 }
 
@@ -238,12 +235,17 @@ fn problem(
                 format!("it {how}, and the definition has no port of that index{outcome}"),
                 "count the ports from 0, in the order of the definition".to_owned(),
             ),
-            (Support::Guard(_) | Support::ForIdioms { .. } | Support::Never { .. }, Some(how)) => (
+            (Support::Guard(_) | Support::ForIdioms { .. } | Support::Meaningless, Some(how)) => (
                 Reason::UnsupportedGuard,
                 format!("it {how}, which is not supported yet{outcome}"),
                 GUARD_REMEDY.to_owned(),
             ),
-            (Support::ForIdioms { instead, .. } | Support::Never { instead }, None) => {
+            (Support::Meaningless, None) => (
+                Reason::UnsupportedLabel,
+                "it means nothing: marathon-lb reads it nowhere".to_owned(),
+                "remove it".to_owned(),
+            ),
+            (Support::ForIdioms { instead, .. }, None) => {
                 let ports = found
                     .iter()
                     .filter_map(|found| found.port)
@@ -271,8 +273,11 @@ fn problem(
                 Support::Served(_) | Support::InPart { .. } | Support::ForIdioms { .. } => {
                     format!("write it as in {}", key_of(label))
                 }
-                Support::Guard(_) | Support::Never { .. } => {
+                Support::Guard(_) => {
                     format!("remove it: {} is not supported yet either", key_of(label))
+                }
+                Support::Meaningless => {
+                    format!("remove it: {} means nothing either", key_of(label))
                 }
             },
         ),

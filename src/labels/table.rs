@@ -100,7 +100,7 @@ mod tests {
             let is_guard = match label.support {
                 Support::Guard(_) => true,
                 Support::Served(_) | Support::InPart { .. } => continue,
-                Support::ForIdioms { .. } | Support::Never { .. } => false,
+                Support::ForIdioms { .. } | Support::Meaningless => false,
             };
             assert_eq!(is_guard, is_about_access(label.name), "{}", label.name);
         }

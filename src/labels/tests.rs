@@ -873,7 +873,7 @@ fn an_unknown_label_is_named_with_the_nearest_known_one() {
         (
             "HAPROXY_MAP_HTTP_FRONTEND_ACL",
             "it means nothing without the index of a port; remove it: \
-             HAPROXY_0_MAP_HTTP_FRONTEND_ACL is not supported yet either",
+             HAPROXY_0_MAP_HTTP_FRONTEND_ACL means nothing either",
         ),
     ] {
         assert_eq!(problem(key), told);

@@ -5,7 +5,7 @@
 //! `settings.json` what differs from the usual settings, and `expect.json` the outcome, shortened
 //! to what differs between cases. `UPDATE=1` writes `expect.json` anew: read the difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -57,6 +57,50 @@ fn every_case_becomes_what_its_folder_says() {
         "these became something else (UPDATE=1 accepts it):\n{}",
         differing.join("\n")
     );
+}
+
+/// A usual value, one at the edge of what a label may be, and a bad one, for each label.
+#[test]
+fn every_label_has_three_values_in_the_cases() {
+    const VALUES: usize = 3;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let mut values: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let names: BTreeSet<_> = labels::names().collect();
+    for case in fs::read_dir(&folder).unwrap() {
+        for file in ["apps.json", "pods.json"] {
+            let Ok(text) = fs::read(case.as_ref().unwrap().path().join(file)) else {
+                continue;
+            };
+            for (key, value) in labels_in(&serde_json::from_slice(&text).unwrap()) {
+                let prefixes = ["HAPROXY_", "MARATHON_ACME_"];
+                let name = prefixes.iter().find_map(|prefix| key.strip_prefix(prefix));
+                let is_index = |sign: char| sign.is_ascii_digit() || sign == '_';
+                let name = name.map(|name| name.trim_start_matches(is_index));
+                if let Some(name) = name.and_then(|name| names.get(name)) {
+                    values.entry(name).or_default().insert(value.to_string());
+                }
+            }
+        }
+    }
+    let short = names
+        .into_iter()
+        .filter(|name| values.get(name).map_or(0, BTreeSet::len) < VALUES);
+    assert_eq!(short.collect::<Vec<_>>(), <[&str; 0]>::default());
+}
+
+/// The labels in a definition, wherever they stand.
+fn labels_in(json: &Value) -> Vec<(&String, &Value)> {
+    match json {
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(name, value)| match value {
+                Value::Object(labels) if name == "labels" => labels.iter().collect(),
+                other => labels_in(other),
+            })
+            .collect(),
+        Value::Array(items) => items.iter().flat_map(labels_in).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// What may differ from the usual settings.

@@ -55,10 +55,6 @@ const fn options_of_checks(read: ReadPart) -> Support {
     }
 }
 const USUAL_CHECKS: &str = "tasks are judged by the health checks of their definition";
-const NOWHERE_READ: Support = Support::Never {
-    instead: "marathon-lb does nothing with it either",
-};
-
 const fn section(name: &'static str, support: Support, meaning: &'static str) -> Label {
     Label::of_port(name, ValueKind::Template, support, meaning)
 }
@@ -281,22 +277,22 @@ pub(crate) const FAMILY: Family = Family {
         ),
         section(
             "MAP_HTTP_FRONTEND_ACL",
-            NOWHERE_READ,
+            Support::Meaningless,
             "no meaning: marathon-lb reads it nowhere",
         ),
         section(
             "MAP_HTTP_FRONTEND_ACL_ONLY",
-            NOWHERE_READ,
+            Support::Meaningless,
             "no meaning: marathon-lb reads it nowhere",
         ),
         section(
             "MAP_HTTPS_FRONTEND_ACL",
-            NOWHERE_READ,
+            Support::Meaningless,
             "no meaning: marathon-lb reads it nowhere",
         ),
         section(
             "MAP_HTTP_FRONTEND_APPID_ACL",
-            NOWHERE_READ,
+            Support::Meaningless,
             "no meaning: marathon-lb reads it nowhere",
         ),
     ],
