@@ -95,11 +95,12 @@ fn labels_in(json: &Value) -> Vec<(&String, &Value)> {
             .iter()
             .flat_map(|(name, value)| match value {
                 Value::Object(labels) if name == "labels" => labels.iter().collect(),
-                other => labels_in(other),
+                value @ (Value::Object(_) | Value::Array(_)) => labels_in(value),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
             })
             .collect(),
         Value::Array(items) => items.iter().flat_map(labels_in).collect(),
-        _ => Vec::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     }
 }
 
