@@ -11,9 +11,13 @@ pub struct IpNetwork {
     pub prefix_bits: u8,
 }
 
+/// Number of leading bits that the addresses of IPv4 share when they are written as ones of IPv6.
+const MAPPED_BITS: u8 = 96;
+
 impl IpNetwork {
     /// The network of a text: an address, alone or with the number of bits or the mask of its
-    /// network behind a slash. None for any other text.
+    /// network behind a slash. None for any other text. A network of IPv4 that is written as one of
+    /// IPv6 (`::ffff:10.0.0.0/104`) is the one of IPv4, as the addresses of clients are.
     pub fn parse(text: &str) -> Option<Self> {
         let (address, mask) = match text.split_once('/') {
             Some((address, mask)) => (address, Some(mask)),
@@ -28,9 +32,19 @@ impl IpNetwork {
             None => longest,
             Some(mask) => bits_of(mask, address.is_ipv4())?,
         };
-        (prefix_bits <= longest).then_some(Self {
-            address,
-            prefix_bits,
+        if prefix_bits > longest {
+            return None;
+        }
+        let canonical = address.to_canonical();
+        Some(match prefix_bits.checked_sub(MAPPED_BITS) {
+            Some(bits) if canonical != address => Self {
+                address: canonical,
+                prefix_bits: bits,
+            },
+            Some(_) | None => Self {
+                address,
+                prefix_bits,
+            },
         })
     }
 
@@ -79,6 +93,9 @@ mod tests {
             ("0.0.0.0/0", "0.0.0.0", 0),
             ("2001:db8::/32", "2001:db8::", 32),
             ("::1", "::1", 128),
+            ("::ffff:10.1.55.43", "10.1.55.43", 32),
+            ("::ffff:10.0.0.0/104", "10.0.0.0", 8),
+            ("::ffff:0.0.0.0/95", "::ffff:0.0.0.0", 95),
         ] {
             let network = IpNetwork {
                 address: address.parse().unwrap(),
@@ -95,6 +112,7 @@ mod tests {
             "10.0.0.0/-1",
             "10.0.0.0/+8",
             "::/129",
+            "::ffff:10.0.0.0/129",
             "10.0.0.0/255.0.255.0",
             "::/255.0.0.0",
             "10.0.0.0/8/8",
@@ -104,6 +122,7 @@ mod tests {
             assert_eq!(IpNetwork::parse(text), None, "{text}");
         }
     }
+
     #[test]
     fn a_network_contains_the_addresses_that_begin_as_it_does() {
         for (network, address, is_in) in [
