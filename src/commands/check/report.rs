@@ -53,7 +53,6 @@ pub(super) struct PortReport {
     pub(super) index: usize,
     pub(super) mode: &'static str,
     pub(super) ways: Vec<Way>,
-    pub(super) guard: Option<Guard>,
     pub(super) balance: String,
     /// Name of the cookie that keeps a client at one task.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,10 +60,19 @@ pub(super) struct PortReport {
     pub(super) target: PortTarget,
 }
 
-/// A way in which requests reach a port.
+/// A way in which requests reach a port, and what guards it.
+#[derive(Serialize)]
+pub(super) struct Way {
+    #[serde(flatten)]
+    pub(super) entry: Entry,
+    /// Those that let only some clients in.
+    pub(super) guards: Vec<Guard>,
+}
+
+/// The place at which requests come in.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum Way {
+pub(super) enum Entry {
     Host {
         host: String,
         /// Prefix of the paths, or an expression for them; `/` for every path.
@@ -86,8 +94,8 @@ pub(super) enum Way {
     AppId { address: String },
 }
 
-/// The setting that lets only some clients in.
-#[derive(Serialize)]
+/// The label that lets only some clients in.
+#[derive(Clone, Serialize)]
 pub(super) struct Guard {
     pub(super) kind: &'static str,
     pub(super) label: String,
@@ -277,10 +285,14 @@ impl PortReport {
     ) -> Self {
         let Service { route, backend, .. } = service;
         let settings = backend.settings.as_ref();
-        let mut ways = host_ways(service, rights);
+        let mut entries = hosts(service, rights);
         let listener = route.listener.as_deref();
-        ways.extend(listener.map(|listener| service_port(service, listener, rights)));
-        ways.extend(app_id_address.map(|address| Way::AppId { address }));
+        entries.extend(listener.map(|listener| service_port(service, listener, rights)));
+        entries.extend(app_id_address.map(|address| Entry::AppId { address }));
+        let ways = entries.into_iter().map(|entry| Way {
+            guards: guards(route, &entry),
+            entry,
+        });
         let treatment = route.treatment.as_ref();
         Self {
             index: service.index,
@@ -288,8 +300,7 @@ impl PortReport {
                 PortMode::Http => "http",
                 PortMode::Tcp => "tcp",
             },
-            ways,
-            guard: guard(route),
+            ways: ways.collect(),
             balance: balance(&settings.map(|it| it.balance.clone()).unwrap_or_default()),
             session_cookie: treatment.and_then(|it| it.session_cookie.clone()),
             target: target(app, service.index, backend),
@@ -297,12 +308,12 @@ impl PortReport {
     }
 }
 
-fn host_ways(service: &Service, rights: &Rights) -> Vec<Way> {
+fn hosts(service: &Service, rights: &Rights) -> Vec<Entry> {
     let route = &service.route;
     let redirect_to_https = route.redirect_to_https.is_some();
-    let mut ways = Vec::new();
+    let mut entries = Vec::new();
     for host in route.hosts() {
-        let way = |(position, path): (usize, Option<&PathPrefix>)| Way::Host {
+        let entry = |(position, path): (usize, Option<&PathPrefix>)| Entry::Host {
             host: host.clone(),
             path: path.map_or("/", |path| &path.prefix).to_owned(),
             is_pattern: path.is_some_and(|path| path.is_pattern),
@@ -311,16 +322,16 @@ fn host_ways(service: &Service, rights: &Rights) -> Vec<Way> {
             overruled: !rights.has_host(host, service, position),
         };
         let paths = route.paths().iter().map(Some).enumerate();
-        ways.extend(paths.map(way));
+        entries.extend(paths.map(entry));
         if route.paths().is_empty() {
-            ways.push(way((0, None)));
+            entries.push(entry((0, None)));
         }
     }
-    ways
+    entries
 }
 
-fn service_port(service: &Service, listener: &ServiceListener, rights: &Rights) -> Way {
-    Way::ServicePort {
+fn service_port(service: &Service, listener: &ServiceListener, rights: &Rights) -> Entry {
+    Entry::ServicePort {
         address: listener.address.to_string(),
         tls: listener.options.tls.is_some(),
         proxy_protocol: listener.options.proxy_protocol,
@@ -328,15 +339,23 @@ fn service_port(service: &Service, listener: &ServiceListener, rights: &Rights) 
     }
 }
 
-fn guard(route: &Route) -> Option<Guard> {
-    let kind = match route.login {
-        Some(_) => "login",
-        None => "networks",
+/// The guards of a way: a login is asked for on every one only if the daemon is told so.
+fn guards(route: &Route, entry: &Entry) -> Vec<Guard> {
+    let is_asked = match entry {
+        Entry::Host { .. } => true,
+        Entry::ServicePort { .. } | Entry::AppId { .. } => route.is_login_everywhere(),
     };
-    route.guard().map(|label| Guard {
-        kind,
-        label: label.to_string(),
-    })
+    let login = route.login.as_ref().filter(|_| is_asked);
+    let login = login.map(|login| ("login", &login.origin));
+    let networks = route.networks();
+    let networks = networks.map(|networks| ("networks", &networks.origin));
+    let guards = login.into_iter().chain(networks);
+    guards
+        .map(|(kind, label)| Guard {
+            kind,
+            label: label.to_string(),
+        })
+        .collect()
 }
 
 fn balance(balance: &Balance) -> String {

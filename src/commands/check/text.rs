@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{AppReport, PortReport, PortTarget, ProblemReport, Report, Way};
+use super::report::{AppReport, Entry, PortReport, PortTarget, ProblemReport, Report, Way};
 use crate::commands::text_table::{TextTable, harmless};
 
 /// The report, in words and as a table.
@@ -35,8 +35,8 @@ pub(super) fn of(report: &Report) -> String {
     );
     let redirects = |way: &Way| {
         matches!(
-            way,
-            Way::Host {
+            way.entry,
+            Entry::Host {
                 redirect_to_https: true,
                 ..
             }
@@ -80,37 +80,45 @@ fn add_app(table: &mut TextTable, app: &AppReport) {
 
 /// The rows of a port, without the app's id: one for each way.
 fn port_rows(port: &PortReport) -> Vec<Vec<String>> {
-    let mut ways: Vec<String> = port.ways.iter().map(way).collect();
+    let ways = port.ways.iter().map(|way| (entry(&way.entry), guards(way)));
+    let mut ways: Vec<(String, String)> = ways.collect();
     if ways.is_empty() {
-        ways.push("none".to_owned());
+        ways.push(("none".to_owned(), "-".to_owned()));
     }
-    let guard = port.guard.as_ref().map_or("-", |guard| guard.kind);
     let mut balance = harmless(&port.balance);
     if port.session_cookie.is_some() {
         balance += ", sticky";
     }
     let target = target(&port.target);
-    let row = |(position, way): (usize, String)| {
+    let row = |(position, (way, guards)): (usize, (String, String))| {
         let cells = match position {
             0 => [
                 &*port.index.to_string(),
                 port.mode,
                 &*way,
-                guard,
+                &*guards,
                 &*balance,
                 &*target,
             ]
             .map(str::to_owned),
-            _ => ["", "", &*way, "", "", ""].map(str::to_owned),
+            _ => ["", "", &*way, &*guards, "", ""].map(str::to_owned),
         };
         cells.into()
     };
     ways.into_iter().enumerate().map(row).collect()
 }
 
-fn way(way: &Way) -> String {
-    match way {
-        Way::Host {
+fn guards(way: &Way) -> String {
+    let kinds: Vec<&str> = way.guards.iter().map(|guard| guard.kind).collect();
+    match kinds.is_empty() {
+        true => "-".to_owned(),
+        false => kinds.join(", "),
+    }
+}
+
+fn entry(entry: &Entry) -> String {
+    match entry {
+        Entry::Host {
             host,
             path,
             is_pattern,
@@ -128,7 +136,7 @@ fn way(way: &Way) -> String {
             let lost = lost(*overruled);
             format!("{}{path}{case}{redirect}{lost}", harmless(host))
         }
-        Way::ServicePort {
+        Entry::ServicePort {
             address,
             tls,
             proxy_protocol,
@@ -138,7 +146,7 @@ fn way(way: &Way) -> String {
             let proxy = if *proxy_protocol { " proxy" } else { "" };
             format!("{address}{tls}{proxy}{}", lost(*overruled))
         }
-        Way::AppId { address } => format!("{address} by X-Marathon-App-Id"),
+        Entry::AppId { address } => format!("{address} by X-Marathon-App-Id"),
     }
 }
 
