@@ -1,6 +1,8 @@
 //! Options of HAProxy's `bind` line that a listener of Envoy's has too
 //! ([section 5.1](https://docs.haproxy.org/2.6/configuration.html#5.1) of its manual).
 
+use super::haproxy_lines::lines;
+use super::haproxy_text::{Syntax, access_control};
 use crate::intent::TlsVersion;
 
 /// One option, as it was understood.
@@ -16,13 +18,42 @@ pub(super) enum BindOption {
     Ciphers(Vec<String>),
     /// Protocols offered by ALPN.
     Alpn(Vec<String>),
-    /// The client has to show a certificate.
-    ClientCertificate,
+    /// The path of a certificate, or of a folder of them.
+    Certificate(String),
+    /// TLS, by the certificates of other options.
+    Tls,
     /// True of every listener here, or without a meaning for one.
     Needless,
-    /// No listener here can have it: these words.
-    Unknown(String),
+    /// No listener here can have it, and can do without: these words.
+    LeftOut(String),
+    /// No listener here can have it, and without it one would serve other clients: these words.
+    Unusable(String),
 }
+
+/// Options without an equivalent that say how connections are made, and not whose.
+const LEFT_OUT: [&str; 6] = [
+    "allow-0rtt",
+    "generate-certificates",
+    "no-ca-names",
+    "strict-sni",
+    "transparent",
+    "v6only",
+];
+
+/// Those of them that have an argument.
+const LEFT_OUT_WITH_ARGUMENT: [&str; 11] = [
+    "ca-ignore-err",
+    "ca-sign-file",
+    "ca-sign-pass",
+    "ciphersuites",
+    "crt-ignore-err",
+    "curves",
+    "ecdhe",
+    "mss",
+    "ssl-max-ver",
+    "tcp-ut",
+    "tls-ticket-keys",
+];
 
 /// Cipher suites that Envoy knows, all of those that HAProxy's lists name in practice
 /// ([`cipher_suites`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/transport_sockets/tls/v3/common.proto#envoy-v3-api-field-extensions-transport-sockets-tls-v3-tlsparameters-cipher-suites)):
@@ -42,9 +73,37 @@ const CIPHERS: [&str; 12] = [
     "AES256-GCM-SHA384",
 ];
 
-/// The options in a text, in order.
-pub(super) fn options(text: &str) -> Vec<BindOption> {
-    let mut words = text.split_whitespace();
+impl BindOption {
+    /// The path of a certificate, if it is one.
+    pub(super) fn certificate(&self) -> Option<&str> {
+        match self {
+            Self::Certificate(path) => Some(path),
+            Self::ProxyProtocol
+            | Self::ConnectionLimit(_)
+            | Self::LowestTls(_)
+            | Self::Ciphers(_)
+            | Self::Alpn(_)
+            | Self::Tls
+            | Self::Needless
+            | Self::LeftOut(_)
+            | Self::Unusable(_) => None,
+        }
+    }
+}
+
+/// The options in a text, in order; or how it restricts who connects, which no listener here can. A
+/// text of several lines, and one that HAProxy cannot read, has none.
+pub(super) fn options(text: &str) -> Result<Vec<BindOption>, UnusableBind> {
+    let lines = lines(text).ok_or(UnusableBind::Unreadable)?;
+    if let Some(how) = access_control(text, Syntax::Bind) {
+        return Err(UnusableBind::Restricts(how));
+    }
+    let words = match lines.as_slice() {
+        [] => return Ok(Vec::new()),
+        [line] => line,
+        [_, _, ..] => return Err(UnusableBind::Unreadable),
+    };
+    let mut words = words.iter().map(String::as_str);
     let mut options = Vec::new();
     while let Some(word) = words.next() {
         let mut argument = || words.next().unwrap_or_default();
@@ -53,39 +112,51 @@ pub(super) fn options(text: &str) -> Vec<BindOption> {
             "maxconn" => number(word, argument()),
             "ssl-min-ver" => version(word, argument()),
             "no-tlsv10" => BindOption::LowestTls(TlsVersion::V1_1),
-            "no-tlsv11" => BindOption::LowestTls(TlsVersion::V1_2),
-            "no-tlsv12" => BindOption::LowestTls(TlsVersion::V1_3),
+            "no-tlsv11" | "force-tlsv12" => BindOption::LowestTls(TlsVersion::V1_2),
+            "no-tlsv12" | "force-tlsv13" => BindOption::LowestTls(TlsVersion::V1_3),
             "ciphers" => ciphers(argument()),
             "alpn" | "npn" => BindOption::Alpn(list(argument(), ',')),
-            // TLS is asked for by the certificate; Envoy has neither SSL 3 nor sockets to hand over.
-            "ssl"
-            | "no-sslv3"
+            "ssl" => BindOption::Tls,
+            "crt" => match argument() {
+                "" => BindOption::Unusable(word.to_owned()),
+                path => BindOption::Certificate(path.to_owned()),
+            },
+            // Envoy has neither SSL 3 nor sockets to hand over.
+            "no-sslv3"
             | "tfo"
             | "v4v6"
             | "expose-fd"
             | "defer-accept"
             | "prefer-client-ciphers"
             | "no-tls-tickets" => BindOption::Needless,
-            // They say which process listens, or under which name statistics are kept.
-            "process" | "thread" | "nice" | "name" | "id" | "level" | "backlog" => {
+            // They say which process listens, or under which name statistics are kept; `verify`
+            // asks for nothing here.
+            "process" | "thread" | "nice" | "name" | "id" | "level" | "backlog" | "verify" => {
                 argument();
                 BindOption::Needless
             }
-            "force-tlsv12" => BindOption::LowestTls(TlsVersion::V1_2),
-            "force-tlsv13" => BindOption::LowestTls(TlsVersion::V1_3),
-            "ca-file" | "crl-file" | "ca-verify-file" => {
-                argument();
-                BindOption::ClientCertificate
+            word if LEFT_OUT.contains(&word) => BindOption::LeftOut(word.to_owned()),
+            word if LEFT_OUT_WITH_ARGUMENT.contains(&word) => {
+                BindOption::LeftOut(format!("{word} {}", argument()))
             }
-            "verify" => match argument() {
-                "none" => BindOption::Needless,
-                _ => BindOption::ClientCertificate,
-            },
-            _ => BindOption::Unknown(word.to_owned()),
+            // These choose who connects, as `interface` does, or are none of HAProxy's.
+            "interface" | "namespace" | "crt-list" => {
+                BindOption::Unusable(format!("{word} {}", argument()))
+            }
+            _ => BindOption::Unusable(word.to_owned()),
         };
         options.push(option);
     }
-    options
+    Ok(options)
+}
+
+/// Reasons for which no listener can be opened as a text says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnusableBind {
+    /// It is no line of HAProxy's, or more than one.
+    Unreadable,
+    /// It restricts who connects, in this way.
+    Restricts(&'static str),
 }
 
 fn list(text: &str, separator: char) -> Vec<String> {
@@ -99,7 +170,7 @@ fn list(text: &str, separator: char) -> Vec<String> {
 fn number(word: &str, argument: &str) -> BindOption {
     match argument.parse() {
         Ok(limit @ 1..) => BindOption::ConnectionLimit(limit),
-        Ok(0) | Err(_) => BindOption::Unknown(format!("{word} {argument}")),
+        Ok(0) | Err(_) => BindOption::LeftOut(format!("{word} {argument}")),
     }
 }
 
@@ -109,7 +180,7 @@ fn version(word: &str, argument: &str) -> BindOption {
         "TLSv1.1" => TlsVersion::V1_1,
         "TLSv1.2" => TlsVersion::V1_2,
         "TLSv1.3" => TlsVersion::V1_3,
-        _ => return BindOption::Unknown(format!("{word} {argument}")),
+        _ => return BindOption::LeftOut(format!("{word} {argument}")),
     })
 }
 
@@ -136,7 +207,7 @@ fn ciphers(argument: &str) -> BindOption {
     }
     match suites.is_empty() {
         false => BindOption::Ciphers(suites),
-        true => BindOption::Unknown(format!("ciphers {argument}")),
+        true => BindOption::LeftOut(format!("ciphers {argument}")),
     }
 }
 
@@ -159,7 +230,8 @@ mod tests {
 
     #[test]
     fn options_with_an_equivalent_are_understood() {
-        let text = "accept-proxy no-sslv3 no-tlsv10 maxconn 200 alpn h2,http/1.1 process 1-2";
+        let text = "accept-proxy no-sslv3 no-tlsv10 maxconn 200 alpn h2,http/1.1 process 1-2 ssl \
+                    crt \"/etc/a b.pem\" # of the shop";
         let expected = [
             BindOption::ProxyProtocol,
             BindOption::Needless,
@@ -167,48 +239,73 @@ mod tests {
             BindOption::ConnectionLimit(200),
             BindOption::Alpn(vec!["h2".into(), "http/1.1".into()]),
             BindOption::Needless,
+            BindOption::Tls,
+            BindOption::Certificate("/etc/a b.pem".into()),
         ];
-        assert_eq!(options(text), expected);
+        assert_eq!(options(text).as_deref(), Ok(&expected[..]));
+        assert_eq!(options(" # nothing").as_deref(), Ok(&[][..]));
     }
 
     #[test]
-    fn a_certificate_of_the_client_is_noticed_in_every_spelling() {
+    fn a_restriction_is_noticed_in_every_spelling() {
         for text in [
             "ca-file x verify required",
             "verify optional",
             "verify",
             "crl-file x",
+            "\"verify\" required",
+            "name ca-file x",
+            "maxconn verify required",
+            "accept-proxy\n http-request deny",
+            "accept-proxy\r\n acl a src 10.0.0.1",
         ] {
-            assert!(
-                options(text).contains(&BindOption::ClientCertificate),
-                "{text}"
-            );
+            let found = options(text);
+            assert!(matches!(found, Err(UnusableBind::Restricts(_))), "{text}");
         }
-        assert_eq!(options("verify none"), [BindOption::Needless]);
+        assert_eq!(options("verify none"), Ok(vec![BindOption::Needless]));
+    }
+
+    #[test]
+    fn a_text_that_is_not_one_line_has_no_options() {
+        for text in ["accept-proxy\nmode http", "\"accept-proxy", "name \"$A\""] {
+            assert_eq!(options(text), Err(UnusableBind::Unreadable), "{text}");
+        }
     }
 
     #[test]
     fn others_are_named() {
         for text in [
             "transparent",
-            "interface",
+            "strict-sni",
+            "curves X25519",
             "maxconn 0",
             "maxconn x",
             "maxconn",
             "ssl-min-ver TLSv9",
             "ciphers nonsense",
         ] {
-            let found = options(text);
-            let [BindOption::Unknown(words)] = &*found else {
+            let found = options(text).unwrap();
+            let [BindOption::LeftOut(words)] = &*found else {
                 panic!("{text}: {found:?}");
             };
             assert_eq!(words.trim(), text);
+        }
+        for text in [
+            "interface lo",
+            "namespace blue",
+            "crt-list /etc/list",
+            "crt",
+            "uid",
+            "accept-netscaler-cip",
+        ] {
+            let found = options(text).unwrap();
+            assert_eq!(found, [BindOption::Unusable(text.to_owned())]);
         }
     }
 
     #[test]
     fn groups_of_ciphers_are_suites_that_proxies_know() {
-        let suites = |text: &str| match &*options(text) {
+        let suites = |text: &str| match &*options(text).unwrap() {
             [BindOption::Ciphers(suites)] => suites.clone(),
             other => panic!("{other:?}"),
         };

@@ -58,6 +58,8 @@ pub(super) struct ServiceDraft<'a> {
     pub(super) protocol: Option<AskedProtocol>,
     /// The place among the app's ports of the one on which tasks are checked.
     pub(super) check_place: Option<WithOrigin<i64>>,
+    /// True if the label for hosts is a list of several, each of them usable or not.
+    pub(super) has_several_hosts: bool,
     /// True once paths were asked for, even if none of them is usable.
     pub(super) has_path_label: bool,
     /// The way in which a template compares the paths of PATH; none: as prefixes.
@@ -110,6 +112,7 @@ impl<'a> ServiceDraft<'a> {
             checks: None,
             protocol: None,
             check_place: None,
+            has_several_hosts: false,
             has_path_label: false,
             path_patterns: None,
             is_not_by_app_id: false,
@@ -275,6 +278,11 @@ impl<'a> ServiceDraft<'a> {
             route.login = None;
             route.treatment = None;
         }
+        if route.hosts.is_none() && !route.is_login_everywhere() {
+            let login = route.login.take();
+            let unasked = login.map(|login| unasked_login(self.app, &login.origin, mode));
+            self.problems.extend(unasked);
+        }
         (route, self.problems)
     }
 
@@ -349,6 +357,23 @@ impl<'a> ServiceDraft<'a> {
             message: format!("its hosts get no requests, since {mode} is tcp"),
             remedy: "remove one of the two labels: hosts are for http".into(),
         })
+    }
+}
+
+/// The problem of a login that nobody is asked for: as in marathon-lb, only requests by a host are.
+fn unasked_login(app: &AppId, origin: &IntentOrigin, mode: PortMode) -> Problem {
+    let why = match mode {
+        PortMode::Http => "the port has no host, and requests on its other ways need none",
+        PortMode::Tcp => "the port speaks tcp, which has none",
+    };
+    Problem {
+        subject: Subject::App(app.clone()),
+        label: Some(origin.to_string()),
+        reason: Reason::InvalidLabel,
+        message: format!("nobody is asked for the login: {why}"),
+        remedy: "set AUTH_ON_SERVICE_PORTS=true for this daemon, which closes ports of tcp; or \
+                 let the app itself ask"
+            .into(),
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use super::haproxy_lines;
+
 /// The part of HAProxy's configuration that a text becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Syntax {
@@ -22,29 +24,58 @@ const CHECKS_ADDRESS: &str = "checks the client's address";
 const CHECKS_CERTIFICATE: &str = "checks the client's certificate";
 const ASKS_ELSEWHERE: &str = "lets a script or an agent decide on requests";
 const ROUTES_SOME: &str = "routes only some of the host's requests";
+const SENDS_SOME_ELSEWHERE: &str = "sends some requests elsewhere";
+const SENDS_TO_OTHERS: &str = "sends requests to another backend";
+const ENCRYPTS: &str = "encrypts requests to tasks in a way of its own";
+const IS_OFF: &str = "takes tasks out of service";
 
 /// Returns how a text restricts who reaches the app, or with which requests.
 pub(super) fn access_control(text: &str, syntax: Syntax) -> Option<&'static str> {
-    let lines: Vec<Vec<&str>> = text.split(['\n', '\r']).map(words).collect();
-    let found = lines.iter().find_map(|line| of_line(line));
-    found.or_else(|| match syntax {
+    let lines = lines(text);
+    let lines: Vec<Vec<&str>> = lines
+        .iter()
+        .map(|line| line.iter().map(String::as_str).collect())
+        .collect();
+    // A line break ends the options of `bind`: what follows are lines of the section.
+    let sections = match syntax {
+        Syntax::Bind => lines.get(1..).unwrap_or_default(),
+        Syntax::Section | Syntax::Routing => &lines,
+    };
+    let named = NamedConditions::of(sections);
+    let mut found = sections.iter().filter_map(|line| of_line(line, &named));
+    found.next().or_else(|| match syntax {
         Syntax::Section => None,
         Syntax::Bind => lines.iter().find_map(|line| of_bind(line)),
         Syntax::Routing => routes_some(&lines).then_some(ROUTES_SOME),
     })
 }
 
+/// Returns how the lines below the first of a value restrict access: in HAProxy's configuration they
+/// are lines of their own, whatever the label is.
+pub(super) fn hidden_access_control(value: &str) -> Option<&'static str> {
+    let (_, below) = value.trim().split_once(['\n', '\r'])?;
+    access_control(below, Syntax::Section)
+}
+
+/// The words of each line. Of a text that HAProxy cannot read, those between its spaces.
+fn lines(text: &str) -> Vec<Vec<String>> {
+    haproxy_lines::lines(text).unwrap_or_else(|| {
+        let lines = text.split(['\n', '\r']).map(words);
+        lines.filter(|line| !line.is_empty()).collect()
+    })
+}
+
 /// The words of a line without quotes; none for a comment.
-fn words(line: &str) -> Vec<&str> {
+fn words(line: &str) -> Vec<String> {
     if line.trim_start().starts_with('#') {
         return Vec::new();
     }
     line.split_whitespace()
-        .map(|word| word.trim_matches(['"', '\'']))
+        .map(|word| word.trim_matches(['"', '\'']).to_owned())
         .collect()
 }
 
-fn of_line(line: &[&str]) -> Option<&'static str> {
+fn of_line(line: &[&str], named: &NamedConditions<'_>) -> Option<&'static str> {
     let (first, rest) = line.split_first()?;
     let has = |words: &[&str]| rest.iter().any(|word| words.contains(word));
     match *first {
@@ -70,7 +101,25 @@ fn of_line(line: &[&str]) -> Option<&'static str> {
         | "reqiallow" | "rspdeny" | "rspideny" => return Some(REFUSES),
         "userlist" => return Some(ASKS_FOR_LOGIN),
         "bind" => return of_bind(rest),
+        "use_backend" | "default_backend" if rest.first() != Some(&"{backend}") => {
+            return Some(SENDS_TO_OTHERS);
+        }
+        "server" | "default-server" | "server-template" => {
+            if has(&["ssl"]) {
+                return Some(ENCRYPTS);
+            }
+            let is_idle = rest.windows(2).any(|words| *words == ["weight", "0"]);
+            if has(&["disabled"]) || is_idle {
+                return Some(IS_OFF);
+            }
+        }
+        "disabled" => return Some(IS_OFF),
         _ => {}
+    }
+    if let Some(condition) = change_of_place(line)
+        && named.depends_on_more(condition)
+    {
+        return Some(SENDS_SOME_ELSEWHERE);
     }
     // The predefined ACL for the addresses of the machine itself.
     let of_here = |word: &&str| word.trim_start_matches('!') == "LOCALHOST";
@@ -80,12 +129,155 @@ fn of_line(line: &[&str]) -> Option<&'static str> {
     fetches(line).find_map(|(fetch, _)| who(fetch))
 }
 
+/// A rule that answers requests with another place, or asks tasks for another path.
+struct ChangeOfPlace<'a> {
+    /// `if` or `unless`, and what follows it; none for a rule for every request.
+    condition: Option<(&'a str, &'a [&'a str])>,
+    /// True if the other place is the same one over https.
+    is_to_https: bool,
+    /// True if requests do not reach the app where the rule is for them.
+    is_redirect: bool,
+}
+
+/// The change of place that a line asks for.
+fn change_of_place<'a>(line: &'a [&'a str]) -> Option<ChangeOfPlace<'a>> {
+    let (is_redirect, rest) = match *line {
+        ["redirect", ref rest @ ..] | ["http-request", "redirect", ref rest @ ..] => (true, rest),
+        ["reqrep" | "reqirep", ref rest @ ..] => (false, rest),
+        ["http-request", action, ref rest @ ..] if CHANGES_OF_PATH.contains(&action) => {
+            (false, rest)
+        }
+        _ => return None,
+    };
+    let start = rest
+        .iter()
+        .position(|word| matches!(*word, "if" | "unless"));
+    let condition = start.and_then(|start| {
+        let (keyword, atoms) = rest.get(start..)?.split_first()?;
+        Some((*keyword, atoms))
+    });
+    Some(ChangeOfPlace {
+        condition,
+        is_to_https: matches!(*rest, ["scheme", "https", ..]),
+        is_redirect,
+    })
+}
+
+/// Actions of `http-request` by which tasks are asked for another path.
+const CHANGES_OF_PATH: [&str; 7] = [
+    "set-path",
+    "set-pathq",
+    "set-query",
+    "set-uri",
+    "replace-path",
+    "replace-pathq",
+    "replace-uri",
+];
+
+/// What a condition is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// The scheme or the host, which routes follow anyway.
+    Scheme,
+    /// The path.
+    Path,
+    /// Anything else.
+    More,
+}
+
+/// The conditions that lines give a name, by name.
+struct NamedConditions<'a>(Vec<(&'a str, About)>);
+
+impl<'a> NamedConditions<'a> {
+    fn of(lines: &'a [Vec<&'a str>]) -> Self {
+        let named = lines.iter().filter_map(|line| match *line.as_slice() {
+            ["acl", name, fetch, ..] => Some((name, about(fetch))),
+            _ => None,
+        });
+        Self(named.collect())
+    }
+
+    /// True if a change of place is for some of the requests alone by more than a path, the host or
+    /// the scheme: those that it sends elsewhere do not get the app.
+    fn depends_on_more(&self, change: ChangeOfPlace<'_>) -> bool {
+        let Some((keyword, atoms)) = change.condition else {
+            return change.is_redirect && !change.is_to_https;
+        };
+        let mut atoms = atoms.iter().copied();
+        let mut is_negated = keyword == "unless";
+        let by_keyword = is_negated;
+        while let Some(atom) = atoms.next() {
+            let name = atom.trim_start_matches('!');
+            is_negated |= name.len() < atom.len();
+            if matches!(name, "" | "or" | "||") {
+                continue;
+            }
+            let about = match name {
+                "{" => {
+                    let fetch = atoms.next().unwrap_or_default();
+                    let _: Option<&str> = atoms.find(|word| *word == "}");
+                    about(fetch)
+                }
+                name => self.named(name),
+            };
+            let depends = match about {
+                About::Scheme => false,
+                About::Path => is_negated && !change.is_to_https,
+                About::More => true,
+            };
+            if depends {
+                return true;
+            }
+            is_negated = by_keyword;
+        }
+        false
+    }
+
+    /// What a name is about. marathon-lb's own names are about the host and the path.
+    fn named(&self, name: &str) -> About {
+        let mut found = self.0.iter().filter(|(known, _)| *known == name);
+        let Some((_, first)) = found.next() else {
+            return match name {
+                "host_{cleanedUpHostname}" | "TRUE" => About::Scheme,
+                "path_{backend}" => About::Path,
+                _ => About::More,
+            };
+        };
+        match found.all(|(_, about)| about == first) {
+            true => *first,
+            false => About::More,
+        }
+    }
+}
+
+fn about(fetch: &str) -> About {
+    let lower = fetch.to_ascii_lowercase();
+    let name = name_of(&lower);
+    let name = name.strip_prefix("req.").unwrap_or(name);
+    let of_header = |header: &str| name.starts_with("hdr") && lower.contains(header);
+    if is_server_name(name)
+        || matches!(name, "ssl_fc" | "always_true" | "dst_port")
+        || of_header("(host")
+        || of_header("(x-forwarded-proto")
+    {
+        About::Scheme
+    } else if matches!(name, "path" | "base" | "url") || name.starts_with("path_") {
+        About::Path
+    } else {
+        About::More
+    }
+}
+
+fn is_server_name(fetch: &str) -> bool {
+    fetch.starts_with("ssl_fc_sni") || matches!(fetch, "ssl_sni" | "req_ssl_sni" | "req.ssl_sni")
+}
+
 /// Returns how options of a `bind` line restrict who connects.
 fn of_bind(options: &[&str]) -> Option<&'static str> {
     let mut options = options.iter();
     while let Some(option) = options.next() {
         match *option {
-            "ca-file" | "crl-file" => return Some(CHECKS_CERTIFICATE),
+            "ca-file" | "crl-file" | "ca-verify-file" => return Some(CHECKS_CERTIFICATE),
             "verify" if options.next() != Some(&"none") => return Some(CHECKS_CERTIFICATE),
             _ => {}
         }
@@ -161,8 +353,7 @@ fn of_host_or_label(fetch: &str, rest: &[&str]) -> bool {
     let name = name_of(fetch);
     let name = name.strip_prefix("req.").unwrap_or(name);
     let host = name.starts_with("hdr") && fetch.to_ascii_lowercase().contains("(host");
-    let server_name = name.starts_with("ssl_fc_sni") || matches!(name, "ssl_sni" | "req_ssl_sni");
-    host || server_name
+    host || is_server_name(name)
         || matches!(name, "ssl_fc" | "always_true")
         || rest.iter().any(|word| word.contains("{path}"))
 }
@@ -195,7 +386,7 @@ mod tests {
                 "acl in req.hdr_ip(x-forwarded-for) 10.0.0.1",
                 CHECKS_ADDRESS,
             ),
-            ("use_backend a if LOCALHOST", CHECKS_ADDRESS),
+            ("use_backend {backend} if LOCALHOST", CHECKS_ADDRESS),
             ("acl known ssl_c_s_dn(cn) a", CHECKS_CERTIFICATE),
             (
                 "bind *:443 ssl crt a ca-file b verify required",
@@ -203,6 +394,51 @@ mod tests {
             ),
             ("http-request lua.check", ASKS_ELSEWHERE),
             ("filter spoe engine waf config a.conf", ASKS_ELSEWHERE),
+            (
+                "server a vip.test:443 ssl verify required ca-file a.pem",
+                ENCRYPTS,
+            ),
+            ("default-server ssl crt /a.pem", ENCRYPTS),
+            ("server a vip.test:80 weight 0", IS_OFF),
+            ("server a vip.test:80 disabled", IS_OFF),
+            ("disabled", IS_OFF),
+            ("use_backend denied if { path /admin }", SENDS_TO_OTHERS),
+            ("default_backend other", SENDS_TO_OTHERS),
+            ("redirect location /login", SENDS_SOME_ELSEWHERE),
+            (
+                "redirect location /login unless { cook(session) -m found }",
+                SENDS_SOME_ELSEWHERE,
+            ),
+            (
+                "http-request redirect location / if !{ hdr(x-key) a }",
+                SENDS_SOME_ELSEWHERE,
+            ),
+            (
+                "http-request redirect location / unless { path_beg /public }",
+                SENDS_SOME_ELSEWHERE,
+            ),
+            (
+                "acl p path_beg /public\nredirect prefix /x if ! p",
+                SENDS_SOME_ELSEWHERE,
+            ),
+            (
+                "acl p path_beg /a\nacl p method GET\nredirect prefix /x if p",
+                SENDS_SOME_ELSEWHERE,
+            ),
+            ("redirect prefix /x if METH_POST", SENDS_SOME_ELSEWHERE),
+            (
+                "redirect scheme https unless { hdr(x-key) a }",
+                SENDS_SOME_ELSEWHERE,
+            ),
+            (
+                "http-request set-path /denied unless { cook(a) -m found }",
+                SENDS_SOME_ELSEWHERE,
+            ),
+            (
+                "http-request replace-path /a /b if !{ path_beg /public }",
+                SENDS_SOME_ELSEWHERE,
+            ),
+            ("reqirep ^(.*) /denied unless known", SENDS_SOME_ELSEWHERE),
         ] {
             assert_eq!(access_control(text, Syntax::Section), Some(found), "{text}");
         }
@@ -217,10 +453,19 @@ mod tests {
             "http-request add-header X-Forwarded-Proto https if { ssl_fc }",
             "http-response set-header Access-Control-Allow-Headers \"Authorization, Accept\"",
             "stick on src\nbalance source\nsource 0.0.0.0",
-            "server a vip.test:443 ssl verify required ca-file a.pem",
+            "server a vip.test:80 check weight 10",
             "timeout server 30m",
             "bind *:443 ssl crt a verify none",
             "acl api path_beg /api\nhttp-request set-header A b if api",
+            "redirect scheme https if !{ ssl_fc }",
+            "redirect scheme https code 301 if !{ ssl_fc } !{ path_beg /health }",
+            "redirect prefix http://{hostname} code 302 if !host_{cleanedUpHostname} path_{backend}",
+            "redirect location /new if { path /old } || { path_beg /older }",
+            "http-request redirect prefix https://www.a.test if { hdr(host) -i a.test }",
+            "http-request set-path /x%[path] if { path_beg /y }",
+            "http-request set-path /x%[path]",
+            "reqirep ^(.*) /x",
+            "use_backend {backend}",
         ] {
             assert_eq!(access_control(text, Syntax::Section), None, "{text}");
         }
@@ -234,11 +479,33 @@ mod tests {
             "verify optional",
             "verify",
             "crl-file a",
+            "\"verify\" required",
+            "maxconn verify required",
         ] {
             assert_eq!(bind(text), Some(CHECKS_CERTIFICATE), "{text}");
         }
-        for text in ["/a.pem", "accept-proxy", "verify none alpn h2"] {
+        for text in [
+            "/a.pem",
+            "accept-proxy",
+            "verify none alpn h2",
+            "name # verify",
+        ] {
             assert_eq!(bind(text), None, "{text}");
+        }
+        assert_eq!(bind("alpn h2\n  http-request deny"), Some(REFUSES));
+    }
+
+    #[test]
+    fn a_line_break_hides_nothing() {
+        for text in [
+            "http\nhttp-request deny",
+            "a\r  reqdeny b",
+            "\na\n\nuserlist b",
+        ] {
+            assert!(hidden_access_control(text).is_some(), "{text}");
+        }
+        for text in ["http-request deny", "a.test,\n  b.test", "a\n", ""] {
+            assert_eq!(hidden_access_control(text), None, "{text}");
         }
     }
 

@@ -7,7 +7,7 @@ use super::label::{SupportedLabel, ValueKind};
 use super::routing_rule::{HOST_OF_LABEL, PATH_OF_LABEL, RuleHost, RulePaths, routing_rule};
 use super::section_options::section_options;
 use crate::intent::{Balance, HashedPart, RedirectCode, host};
-use crate::state::problem::quoted;
+use crate::state::problem::{Reason, quoted};
 
 /// True for lines of a `backend` section that have an equivalent.
 pub(super) fn is_section(template: &str) -> bool {
@@ -263,22 +263,6 @@ pub(super) fn read_app_id_rule(label: LabelText<'_>, draft: &mut ServiceDraft<'_
     draft.is_not_by_app_id = label.value.trim().is_empty();
 }
 
-/// True for the `frontend` of a service port as marathon-lb writes it, also with another `timeout
-/// client`: a proxy waits for clients as long as for tasks.
-pub(super) fn is_usual_frontend(template: &str) -> bool {
-    let is_usual = |line: &Vec<String>| {
-        let words: Vec<&str> = line.iter().map(String::as_str).collect();
-        matches!(
-            words.as_slice(),
-            ["frontend" | "use_backend", "{backend}"]
-                | ["bind", "{bindAddr}:{servicePort}{sslCert}{bindOptions}"]
-                | ["mode", "{mode}"]
-                | ["timeout", "client", _]
-        )
-    };
-    lines(template).is_some_and(|lines| lines.iter().all(is_usual))
-}
-
 /// Nothing: the text asks for what is done anyway.
 pub(super) fn read_usual(_: LabelText<'_>, _: &mut ServiceDraft<'_>) {}
 
@@ -288,8 +272,13 @@ pub(super) fn is_routing(template: &str) -> bool {
 }
 
 /// The way in which a label compares the paths of PATH, if it says that they are patterns.
-pub(super) fn path_patterns(label: &SupportedLabel<'_>) -> Option<PathPatterns> {
-    if !matches!(label.label.value, ValueKind::RoutingTemplate) {
+/// `has_several_hosts` is true for a port with a list of hosts.
+pub(super) fn path_patterns(
+    label: &SupportedLabel<'_>,
+    has_several_hosts: bool,
+) -> Option<PathPatterns> {
+    let is_read = fits_hosts(label.label.name, has_several_hosts);
+    if !is_read || !matches!(label.label.value, ValueKind::RoutingTemplate) {
         return None;
     }
     let paths = routing_rule(label.text.value)?.paths?;
@@ -298,23 +287,63 @@ pub(super) fn path_patterns(label: &SupportedLabel<'_>) -> Option<PathPatterns> 
     })
 }
 
+/// True if a template is read for a port with a list of hosts, or for one with a single host. On the
+/// http port a list has a condition for each host, and one line for all.
+fn fits_hosts(key: &str, has_several_hosts: bool) -> bool {
+    let of_https = key.contains("HTTPS_FRONTEND");
+    let of_several = key.contains("_ACL_ONLY") || key.contains("_ROUTING_ONLY");
+    of_https || of_several == has_several_hosts
+}
+
+/// The reason for which a template is not read for a port, if it is not.
+fn why_unread(key: &str, draft: &ServiceDraft<'_>) -> Option<&'static str> {
+    // With a redirect the path has a condition of its own.
+    let redirects = draft.route.redirect_to_https.is_some() && draft.has_path_label;
+    let is_condition = key.contains("_ACL_ONLY");
+    let fits_hosts = fits_hosts(key, draft.has_several_hosts) || (redirects && is_condition);
+    match (key.contains("_WITH_PATH"), draft.has_path_label) {
+        // The condition for each host has no other for ports with a path.
+        (false, true) if !key.ends_with("_ACL_ONLY") => {
+            Some("it means nothing for a port with a PATH label")
+        }
+        (true, false) => Some("it means nothing for a port without a PATH label"),
+        _ if !fits_hosts && draft.has_several_hosts => {
+            Some("it means nothing for a port with several hosts")
+        }
+        _ if !fits_hosts => Some("it means nothing for a port without a list of hosts"),
+        _ if draft.route.login.is_some() && !is_condition => {
+            Some("it means nothing for a port with an AUTH label")
+        }
+        _ => None,
+    }
+}
+
 /// Reads a rule that selects the requests of the app. What it adds to the labels is added on both
 /// ports; a rule of its own has only the hosts and paths that it says.
 pub(super) fn read_routing(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     let Some(rule) = routing_rule(label.value) else {
         return;
     };
-    let (needs_path, has_path) = (label.key.contains("_WITH_PATH"), draft.has_path_label);
-    if needs_path != has_path {
-        let message = match has_path {
-            true => "it means nothing for a port with a PATH label",
-            false => "it means nothing for a port without a PATH label",
-        };
+    if let Some(why) = why_unread(label.key, draft) {
         draft.reject(
             label,
-            message.into(),
+            why.into(),
             "remove it, or write the label for the other case",
         );
+        return;
+    }
+    if lines(label.value).is_some_and(|lines| lines.is_empty()) {
+        if draft.has_hosts(label) {
+            draft.note(
+                label,
+                Reason::UnsupportedLabel,
+                "it takes the hosts off the http or the https port, and hosts are served on both or \
+                 not at all: they get no requests"
+                    .into(),
+                "remove it, or remove VHOST if no host is to lead to the app",
+            );
+            draft.drop_requests();
+        }
         return;
     }
     match &rule.hosts {
@@ -508,10 +537,5 @@ mod tests {
                     if app_{cleanedUpAppId}";
         assert!(is_app_id_rule(rule) && is_app_id_rule(" \n"));
         assert!(!is_app_id_rule("use_backend {backend}"));
-        let frontend = "\nfrontend {backend}\n  bind \
-                        {bindAddr}:{servicePort}{sslCert}{bindOptions}\n  mode {mode}\n  timeout \
-                        client 30m\n";
-        assert!(is_usual_frontend(frontend) && is_usual_frontend("use_backend {backend}\n"));
-        assert!(!is_usual_frontend("bind *:80"));
     }
 }

@@ -16,6 +16,7 @@ mod config;
 mod draft;
 mod endpoint_labels;
 mod family;
+mod frontend_text;
 mod group_intents;
 mod groups;
 mod guard_text;

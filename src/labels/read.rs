@@ -8,12 +8,13 @@ use super::config::Config;
 use super::draft::{LabelText, ServiceDraft, invalid};
 use super::endpoint_labels::EndpointLabels;
 use super::family::ports::labelled_port;
-use super::family::selection;
 use super::family::upstream::protocol_of_name;
+use super::family::{hosts, selection};
+use super::haproxy_text::hidden_access_control;
 use super::idioms;
 use super::key::supported;
-use super::label::{LabelReader, SupportedLabel};
-use super::report::{self, LabelReport, is_about_access};
+use super::label::{LabelReader, SupportedLabel, ValueKind};
+use super::report::{self, GUARD_REMEDY, LabelReport, is_about_access};
 use crate::intent::{
     BackendSettings, PortCheck, PortMode, Route, Standing, TaskCheck, unnamable, unroutable,
 };
@@ -99,6 +100,7 @@ pub(super) fn read(
     problems.extend(labels.of_deployments(app));
     let mut served = Vec::new();
     let mut asks_for_hosts = false;
+    let mut limits = RouteLimit::default();
     for (index, (labels_of_port, port)) in ports.iter().zip(&app.layout.ports).enumerate() {
         if !labels_of_port.is_wanted && !config.answers_challenges(&app.id, index) {
             continue;
@@ -126,7 +128,8 @@ pub(super) fn read(
         }
         let check_templates = draft.checks.take();
         let guards = report.guards(index) || of_endpoints.guards(index);
-        let (route, rejected) = draft.finish(number, check, guards);
+        let (mut route, mut rejected) = draft.finish(number, check, guards);
+        rejected.extend(limits.take(app, &mut route));
         if config.tasks.active_checks && route.is_reached() && backend.server.is_none() {
             let check = check.and_then(|check| {
                 let definition = check.check();
@@ -168,6 +171,46 @@ pub(super) fn read(
         ports: served,
         problems,
         unlisted,
+    }
+}
+
+/// The routes that an app may still have: each host has one for each path.
+struct RouteLimit {
+    left: usize,
+}
+
+/// The most routes of an app. A route costs a proxy about 9 KB, and few letters of hosts and of paths
+/// ask for very many.
+const MAX_ROUTES: usize = 5_000;
+
+impl Default for RouteLimit {
+    fn default() -> Self {
+        Self { left: MAX_ROUTES }
+    }
+}
+
+impl RouteLimit {
+    /// Takes the routes of a port; of one with more than are left, the hosts are left out, and this is
+    /// the problem.
+    fn take(&mut self, app: &App, route: &mut Route) -> Option<Problem> {
+        let (hosts, paths) = (route.hosts().len(), route.paths().len().max(1));
+        if let Some(left) = self.left.checked_sub(hosts * paths) {
+            self.left = left;
+            return None;
+        }
+        let hosts_of_label = route.hosts.take()?;
+        route.paths = None;
+        route.redirect_to_https = None;
+        Some(Problem {
+            subject: Subject::App(app.id.clone()),
+            label: Some(hosts_of_label.origin.to_string()),
+            reason: Reason::InvalidLabel,
+            message: format!(
+                "its hosts get no requests: {hosts} hosts with {paths} paths each are more than the \
+                 {MAX_ROUTES} routes that an app may have"
+            ),
+            remedy: "list fewer paths, or one host as in *.example.com for many".into(),
+        })
     }
 }
 
@@ -262,18 +305,41 @@ impl PortLabels<'_> {
         of_app: &[SupportedLabel<'_>],
     ) -> ServiceDraft<'a> {
         let mut draft = ServiceDraft::new(&app.id, config);
-        draft.path_patterns = self.own.iter().find_map(idioms::path_patterns);
+        draft.has_several_hosts = self.own.iter().any(hosts::are_several);
+        let patterns = |label| idioms::path_patterns(label, draft.has_several_hosts);
+        draft.path_patterns = self.own.iter().find_map(patterns);
         if !self.is_wanted {
             draft.listener.is_left_out = true;
             return draft;
         }
         for label in of_app.iter().chain(&self.own) {
+            if let Some(how) = hidden_restriction(label) {
+                draft.close(
+                    label.text,
+                    &format!("a line of it {how}, which is not supported yet"),
+                    GUARD_REMEDY,
+                );
+                continue;
+            }
             match label.reader {
                 LabelReader::Part(read) => read(label.text, &mut draft),
                 LabelReader::Selection | LabelReader::Deployment(_) => {}
             }
         }
         draft
+    }
+}
+
+/// Returns how the value of a label restricts access beside what the label is about: HAProxy reads
+/// what follows a line break as a line of its own.
+fn hidden_restriction(label: &SupportedLabel<'_>) -> Option<&'static str> {
+    match label.label.value {
+        ValueKind::Template | ValueKind::RoutingTemplate => None,
+        ValueKind::Bool
+        | ValueKind::Number
+        | ValueKind::Text
+        | ValueKind::List
+        | ValueKind::BindText => hidden_access_control(label.text.value),
     }
 }
 

@@ -19,7 +19,7 @@ const MAX_UNKNOWN: usize = 10;
 const ACME_TEMPLATE: &str = "HTTP_FRONTEND_ACL_WITH_PATH";
 
 const RESTRICTS_ACCESS: &str = "restricts access";
-const GUARD_REMEDY: &str = "let the app itself restrict access and remove the label, or keep the \
+pub(super) const GUARD_REMEDY: &str = "let the app itself restrict access and remove the label, or keep the \
                             app on marathon-lb";
 
 /// The unsupported, unknown and misplaced labels of one app.

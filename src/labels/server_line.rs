@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::draft::{LabelText, ServiceDraft};
 use super::family::upstream::set_tls;
-use super::haproxy_lines::milliseconds;
+use super::haproxy_lines::{lines, milliseconds};
 use super::tls_options::TlsOptions;
 use crate::intent::{Balance, NamedServer, ProxyProtocol};
 use crate::state::problem::Reason;
@@ -52,12 +52,11 @@ pub(super) fn server_line(template: &str) -> Option<ServerLine> {
         .fold(template.to_owned(), |text, option| {
             text.replace(option, " ")
         });
-    let lines = without_options.lines().map(str::trim);
-    let mut lines = lines.filter(|line| !line.is_empty());
-    let (line, None) = (lines.next()?, lines.next()) else {
+    let lines = lines(&without_options)?;
+    let [line] = lines.as_slice() else {
         return None;
     };
-    let mut words = line.split_whitespace();
+    let mut words = line.iter().map(String::as_str);
     let ("server", Some(_name), Some(address)) = (words.next()?, words.next(), words.next()) else {
         return None;
     };
@@ -135,8 +134,15 @@ fn server_options<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Server
             "backup" => options.is_backup = true,
             "check" => {}
             "inter" | "fastinter" | "downinter" | "fall" | "rise" | "resolvers"
-            | "resolve-prefer" | "init-addr" | "weight" => {
+            | "resolve-prefer" | "init-addr" => {
                 words.next()?;
+            }
+            // With 0 a server gets no requests.
+            "weight" => {
+                let weight: u32 = words.next()?.parse().ok()?;
+                if weight == 0 {
+                    return None;
+                }
             }
             option if options.tls.take(option, &mut words) => {}
             _ => return None,
@@ -197,7 +203,7 @@ mod tests {
                 false,
             ),
             (
-                "  server {serverName} web.test:443 ssl verify none check inter 10s\n",
+                "  server {serverName} web.test:443 ssl verify none check inter 10s # the VIP\n",
                 "web.test",
                 443,
                 true,
@@ -249,6 +255,8 @@ mod tests {
             "send-proxy-v2-ssl",
             "observe layer7",
             "disabled",
+            "weight 0",
+            "weight much",
         ] {
             assert_eq!(of_tasks(text), None, "{text}");
         }

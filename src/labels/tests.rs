@@ -777,7 +777,7 @@ fn text_for_haproxy_that_restricts_nothing_leaves_the_port_alone() {
         ("BACKEND_HTTP_OPTIONS", "  errorfile 503 /errors/503.http\n"),
         (
             "BACKEND_SERVER_OPTIONS",
-            "server a vip.test:443 ssl verify none observe layer7",
+            "server a vip.test:443 observe layer7",
         ),
         (
             "HTTP_FRONTEND_ACL_WITH_PATH",
@@ -1580,6 +1580,11 @@ fn a_service_port_that_cannot_be_as_asked_for_is_not_opened_and_a_problem() {
         ("PORT", "65536", Reason::InvalidLabel),
         ("PORT", "eighty", Reason::InvalidLabel),
         ("BIND_ADDR", "eth0", Reason::InvalidLabel),
+        ("BIND_ADDR", "239.0.0.1", Reason::InvalidLabel),
+        ("BIND_ADDR", "ff02::1", Reason::InvalidLabel),
+        ("BIND_ADDR", "255.255.255.255", Reason::InvalidLabel),
+        ("BIND_ADDR", "[[::1]]", Reason::InvalidLabel),
+        ("BIND_ADDR", "::1]", Reason::InvalidLabel),
         ("SSL_CERT", "", Reason::InvalidLabel),
         ("SSL_CERT", "/a.pem /b.pem", Reason::InvalidLabel),
         (
@@ -1587,9 +1592,28 @@ fn a_service_port_that_cannot_be_as_asked_for_is_not_opened_and_a_problem() {
             "ca-file /ca.pem verify required",
             Reason::UnsupportedGuard,
         ),
+        ("BIND_OPTIONS", "interface lo", Reason::UnsupportedLabel),
+        ("BIND_OPTIONS", "ssl alpn h2", Reason::UnsupportedLabel),
+        (
+            "BIND_OPTIONS",
+            "ssl crt-list /a.list",
+            Reason::UnsupportedLabel,
+        ),
+        ("BIND_OPTIONS", "\"accept-proxy", Reason::InvalidLabel),
+        ("BIND_OPTIONS", "a\n  mode http", Reason::InvalidLabel),
         (
             "FRONTEND_HEAD",
             "bind *:1\n  http-request deny",
+            Reason::UnsupportedGuard,
+        ),
+        (
+            "FRONTEND_HEAD",
+            "frontend {backend}\n  bind 127.0.0.1:{servicePort}",
+            Reason::UnsupportedLabel,
+        ),
+        (
+            "FRONTEND_BACKEND_GLUE",
+            "use_backend {backend} if {{ hdr(x-key) secret }}",
             Reason::UnsupportedGuard,
         ),
     ] {
@@ -1632,6 +1656,24 @@ fn options_of_a_service_port_are_followed_or_named() {
     assert_eq!((plain.tls, problems), (None, Vec::new()));
     let (folder, _) = options(&[("HAPROXY_0_SSL_CERT", "/etc/ssl/certs/")]);
     assert_eq!(folder.tls.unwrap().certificates, WantedCertificates::All);
+    // A certificate among the options is one too, beside that of SSL_CERT.
+    let crt = (
+        "HAPROXY_0_BIND_OPTIONS",
+        "alpn h2 ssl crt /etc/ssl/shop.pem",
+    );
+    for (labels, names) in [
+        (vec![crt], vec!["shop"]),
+        (vec![labels[0], crt], vec!["shop", "site"]),
+    ] {
+        let (found, problems) = options(&labels);
+        assert_eq!(problems, []);
+        let tls = found.tls.unwrap();
+        let names = names.into_iter().map(str::to_owned).collect();
+        assert_eq!(tls.certificates, WantedCertificates::Named(names));
+        assert_eq!(tls.alpn, ["h2"]);
+    }
+    let without_tls = ("HAPROXY_0_BIND_OPTIONS", "crt /etc/ssl/shop.pem");
+    assert_eq!(options(&[without_tls]).0.tls, None);
     let (_, problems) = options(&[("HAPROXY_0_BIND_OPTIONS", "transparent accept-proxy")]);
     let [problem] = &*problems else {
         panic!("one problem: {problems:?}");
@@ -1659,8 +1701,194 @@ fn hosts_are_for_http() {
 #[test]
 fn an_empty_frontend_is_no_service_port_and_no_problem() {
     for name in ["HAPROXY_0_FRONTEND_HEAD", "HAPROXY_0_FRONTEND_BACKEND_GLUE"] {
-        let labels = [("HAPROXY_0_VHOST", "a"), (name, " \n")];
-        assert_eq!(listening(&labels), (None, PortMode::Http), "{name}");
+        for value in [" \n", "# none"] {
+            let labels = [("HAPROXY_0_VHOST", "a"), (name, value)];
+            assert_eq!(listening(&labels), (None, PortMode::Http), "{name}");
+        }
+    }
+}
+
+#[test]
+fn an_address_of_a_service_port_is_the_one_that_it_stands_for() {
+    for (text, expected) in [
+        ("::ffff:127.0.0.1", "127.0.0.1"),
+        ("[::1]", "::1"),
+        (" * ", "0.0.0.0"),
+    ] {
+        let labels = [("HAPROXY_0_BIND_ADDR", text)];
+        let (route, problems) = with_service_port(&with_ports(), &labels);
+        let ip = route.listen_address().unwrap().ip();
+        assert_eq!((ip.to_string().as_str(), problems), (expected, Vec::new()));
+    }
+}
+
+#[test]
+fn a_line_hidden_in_a_value_closes_the_port_if_it_restricts_access() {
+    let deny = "\n  http-request deny unless { src 10.0.0.1 }";
+    for (name, value) in [
+        ("BALANCE", "roundrobin"),
+        ("MODE", "http"),
+        ("STICKY", "true"),
+        ("USE_HSTS", "true"),
+        ("BIND_ADDR", "*"),
+        ("SSL_CERT", "/a.pem"),
+        ("BACKEND_WEIGHT", "1"),
+    ] {
+        let key = format!("HAPROXY_0_{name}");
+        let hidden = format!("{value}{deny}");
+        let labels = [("HAPROXY_0_VHOST", "a"), (key.as_str(), hidden.as_str())];
+        let (route, problems) = with_service_port(&with_ports(), &labels);
+        assert!(!route.is_reached(), "{key}: {route:?}");
+        let [problem] = &*problems else {
+            panic!("{key}: {problems:?}");
+        };
+        assert_eq!(problem.reason, Reason::UnsupportedGuard, "{key}");
+        assert_eq!(problem.label.as_deref(), Some(key.as_str()));
+    }
+    let hosts = ("HAPROXY_0_VHOST", "a.test,\n  b.test");
+    let (route, problems) = with_service_port(&with_ports(), &[hosts]);
+    assert_eq!((route.hosts().len(), problems), (2, Vec::new()));
+}
+
+#[test]
+fn a_login_that_nobody_is_asked_for_is_a_problem_and_no_guard() {
+    let auth = ("HAPROXY_0_AUTH", "realm:user:$1$abc$BXBqpb9BZcZhXLgbee.0s/");
+    let host = ("HAPROXY_0_VHOST", "a");
+    let tcp = ("HAPROXY_0_MODE", "tcp");
+    let (route, problems) = with_service_port(&with_ports(), &[host, auth]);
+    assert!(route.login.is_some() && problems.is_empty(), "{problems:?}");
+    let http = ("HAPROXY_0_MODE", "http");
+    for (labels, why) in [
+        (vec![http, auth], "has no host"),
+        (vec![tcp, auth], "speaks tcp"),
+    ] {
+        let (route, problems) = with_service_port(&with_ports(), &labels);
+        assert!(route.login.is_none() && route.listener.is_some());
+        let [problem] = &*problems else {
+            panic!("one problem: {problems:?}");
+        };
+        assert_eq!(problem.label.as_deref(), Some(auth.0));
+        assert!(problem.message.contains(why), "{problem}");
+        assert!(
+            problem.remedy.contains("AUTH_ON_SERVICE_PORTS"),
+            "{problem}"
+        );
+    }
+    let mut everywhere = with_ports();
+    everywhere.ports.ask_for_logins = true;
+    let (route, problems) = with_service_port(&everywhere, &[http, auth]);
+    assert!(route.login.is_some() && problems.is_empty(), "{problems:?}");
+}
+
+#[test]
+fn an_app_has_at_most_five_thousand_routes() {
+    let list = |count: usize, separator: &str, word: fn(usize) -> String| {
+        let words: Vec<String> = (0..count).map(word).collect();
+        words.join(separator)
+    };
+    let hosts = list(100, ",", |at| format!("h{at}.test"));
+    let paths = list(50, " ", |at| format!("/p{at}"));
+    let more = list(51, " ", |at| format!("/p{at}"));
+    let of = |paths: &str| {
+        let labels = [("HAPROXY_0_VHOST", &*hosts), ("HAPROXY_0_PATH", paths)];
+        with_service_port(&with_ports(), &labels)
+    };
+    let (route, found) = of(&paths);
+    assert_eq!((route.hosts().len(), route.paths().len()), (100, 50));
+    assert_eq!(found, []);
+    let (route, found) = of(&more);
+    assert_eq!((route.hosts().len(), route.paths().len()), (0, 0));
+    assert!(route.listener.is_some());
+    let [problem] = &*found else {
+        panic!("one problem: {found:?}");
+    };
+    assert_eq!(problem.label.as_deref(), Some("HAPROXY_0_VHOST"));
+    assert!(problem.message.contains("5000 routes"), "{problem}");
+    // The ports of an app share them.
+    let intent = labelled(&[
+        ("HAPROXY_0_VHOST", &hosts),
+        ("HAPROXY_0_PATH", &paths),
+        ("HAPROXY_1_VHOST", "other.test"),
+    ]);
+    assert_eq!(
+        problems(&intent),
+        [(Some("HAPROXY_1_VHOST"), Reason::InvalidLabel)]
+    );
+}
+
+#[test]
+fn a_rule_of_hosts_is_read_for_the_ports_that_it_is_for_alone() {
+    let sni = "use_backend {backend} if {{ ssl_fc_sni -m end .{hostname} }}";
+    let end = "acl h hdr_end(host) -i .{hostname}\nuse_backend {backend} if h";
+    let condition = "acl host_{cleanedUpHostname} hdr_end(host) -i .{hostname}";
+    let (one, two) = (
+        ("HAPROXY_0_VHOST", "a.test"),
+        ("HAPROXY_0_VHOST", "a.test,b.test"),
+    );
+    let path = ("HAPROXY_0_PATH", "/x");
+    let auth = ("HAPROXY_0_AUTH", "realm:user:$1$abc$BXBqpb9BZcZhXLgbee.0s/");
+    let redirect = ("HAPROXY_0_REDIRECT_TO_HTTPS", "true");
+    for (labels, name, text, is_read) in [
+        (vec![one], "HTTP_FRONTEND_ACL", end, true),
+        (vec![two], "HTTP_FRONTEND_ACL", end, false),
+        (vec![one, auth], "HTTP_FRONTEND_ACL", end, false),
+        (vec![one], "HTTP_FRONTEND_ACL_ONLY", condition, false),
+        (vec![two], "HTTP_FRONTEND_ACL_ONLY", condition, true),
+        (vec![two, path], "HTTP_FRONTEND_ACL_ONLY", condition, true),
+        (
+            vec![one, path, redirect],
+            "HTTP_FRONTEND_ACL_ONLY",
+            condition,
+            true,
+        ),
+        (vec![one], "HTTP_FRONTEND_ROUTING_ONLY", sni, false),
+        (vec![two], "HTTP_FRONTEND_ROUTING_ONLY", sni, true),
+        (vec![one], "HTTPS_FRONTEND_ACL", sni, true),
+        (vec![two], "HTTPS_FRONTEND_ACL", sni, true),
+        (vec![one, auth], "HTTPS_FRONTEND_ACL", sni, false),
+    ] {
+        let key = format!("HAPROXY_0_{name}");
+        let mut labels = labels;
+        labels.push((key.as_str(), text));
+        let (route, problems) = with_service_port(&with_ports(), &labels);
+        let added = route.hosts().iter().any(|host| host.starts_with("*."));
+        let named = problems.iter().any(|problem| {
+            problem.reason == Reason::InvalidLabel && problem.label.as_deref() == Some(&key)
+        });
+        assert_eq!(
+            (added, named),
+            (is_read, !is_read),
+            "{labels:?} {problems:?}"
+        );
+    }
+}
+
+#[test]
+fn an_empty_rule_of_hosts_leaves_them_without_requests() {
+    for name in ["HTTP_FRONTEND_ACL", "HTTPS_FRONTEND_ACL"] {
+        for text in ["", " \n", "# none"] {
+            let key = format!("HAPROXY_0_{name}");
+            let labels = [("HAPROXY_0_VHOST", "a"), (key.as_str(), text)];
+            let (route, problems) = with_service_port(&with_ports(), &labels);
+            assert_eq!((route.hosts().len(), route.listener.is_some()), (0, true));
+            let [problem] = &*problems else {
+                panic!("{key}: {problems:?}");
+            };
+            assert_eq!(problem.reason, Reason::UnsupportedLabel);
+        }
+    }
+}
+
+#[test]
+fn a_rule_that_sends_requests_elsewhere_closes_the_port() {
+    for text in [
+        "acl h hdr(host) -i {hostname}\nuse_backend denied if { path /admin }\nuse_backend {backend} if h",
+        "default_backend other",
+    ] {
+        let key = "HAPROXY_0_HTTP_FRONTEND_ACL";
+        assert_eq!(routed(&[(key, text)]), [false, true], "{text}");
+        let intent = labelled(&[(key, text)]);
+        assert_eq!(problems(&intent), [(Some(key), Reason::UnsupportedGuard)]);
     }
 }
 

@@ -2,14 +2,16 @@
 
 use crate::intent::host;
 use crate::labels::draft::{LabelText, ServiceDraft};
-use crate::labels::label::{Family, Label, Support, ValueKind};
+use crate::labels::label::{Family, Label, Support, SupportedLabel, ValueKind};
 use crate::state::problem::quoted;
+
+const VHOST: &str = "VHOST";
 
 pub(crate) const FAMILY: Family = Family {
     title: "Hosts",
     labels: &[
         Label::of_port(
-            "VHOST",
+            VHOST,
             ValueKind::List,
             Support::served(read_hosts),
             "host names, separated by commas or spaces; `*.example.com` matches every name below \
@@ -24,6 +26,11 @@ pub(crate) const FAMILY: Family = Family {
         ),
     ],
 };
+
+/// True for a label with a list of hosts, as marathon-lb tells them: by a comma.
+pub(in crate::labels) fn are_several(label: &SupportedLabel<'_>) -> bool {
+    label.label.name == VHOST && label.text.value.contains(',')
+}
 
 fn read_weight(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     match label.value.trim().parse() {

@@ -1,9 +1,10 @@
 //! Labels for service ports: listeners of an app's own.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::intent::{ListenTls, PortMode, TlsVersion, WantedCertificates};
-use crate::labels::bind_options::{BindOption, options};
+use crate::labels::bind_options::{BindOption, UnusableBind, options};
 use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, SupportedLabel, ValueKind};
 use crate::state::problem::{Reason, quoted, shown};
@@ -45,9 +46,9 @@ pub(crate) const FAMILY: Family = Family {
             ValueKind::BindText,
             Support::in_part(
                 read_options,
-                "`accept-proxy`, `maxconn`, and with `SSL_CERT` `alpn`, `ciphers`, `ssl-min-ver` and \
-                 `no-tlsv1x`; with a client certificate the service port is not opened, any other \
-                 option is left out",
+                "`accept-proxy`, `maxconn`, `ssl crt` as `SSL_CERT`, and with a certificate `alpn`, \
+                 `ciphers`, `ssl-min-ver` and `no-tlsv1x`; other options of connections are left out, \
+                 with one that says who connects (`verify`, `interface`) the service port is not opened",
             ),
             "options of the service port's `bind` line",
         ),
@@ -83,25 +84,35 @@ fn read_port(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
 }
 
 fn read_address(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
-    let text = label.value.trim();
-    let parsed = match text {
-        "*" | "" => Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        _ => text.trim_matches(['[', ']']).parse(),
-    };
-    match parsed {
-        Ok(address) => draft.listener.address = Some(address),
-        Err(_) => {
+    match address(label.value.trim()) {
+        Some(address) => draft.listener.address = Some(address),
+        None => {
             draft.reject(
                 label,
                 format!(
-                    "the service port is not opened: {} is not an address",
+                    "the service port is not opened: {} is not an address to listen on",
                     quoted(label.value)
                 ),
-                "write an IP address, or * for every one",
+                "write the IP address of an interface, or * for every one",
             );
             draft.listener.is_left_out = true;
         }
     }
+}
+
+/// The address of a text that connections can be made to.
+fn address(text: &str) -> Option<IpAddr> {
+    if matches!(text, "*" | "") {
+        return Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    }
+    let in_brackets = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    // An address of IPv4 in one of IPv6 is itself.
+    let address: IpAddr = in_brackets.unwrap_or(text).parse().ok()?;
+    let address = address.to_canonical();
+    let is_broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    (!address.is_multicast() && !is_broadcast).then_some(address)
 }
 
 fn read_mode(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
@@ -135,16 +146,8 @@ fn read_certificate(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
         draft.listener.is_left_out = true;
         return;
     }
-    let file = path.rsplit('/').next().unwrap_or_default();
-    let name = file
-        .rsplit_once('.')
-        .filter(|(name, _)| !name.is_empty())
-        .map(|(name, _)| name);
     draft.listener.tls = Some(ListenTls {
-        certificates: match name {
-            Some(name) => WantedCertificates::Named([name.to_owned()].into()),
-            None => WantedCertificates::All,
-        },
+        certificates: certificates([path].into_iter()),
         origin: label.origin(),
         lowest: TlsVersion::default(),
         ciphers: Vec::new(),
@@ -152,10 +155,28 @@ fn read_certificate(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     });
 }
 
+/// The certificates of files: each is named as its file is, and a folder has all of them.
+fn certificates<'a>(paths: impl Iterator<Item = &'a str>) -> WantedCertificates {
+    let names: Option<BTreeSet<String>> = paths
+        .map(|path| {
+            let file = path.rsplit('/').next()?;
+            let (name, _) = file.rsplit_once('.')?;
+            (!name.is_empty()).then(|| name.to_owned())
+        })
+        .collect();
+    names.map_or(WantedCertificates::All, |names| {
+        WantedCertificates::Named(names.into_iter().collect())
+    })
+}
+
 fn read_options(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    let options = match options(label.value) {
+        Ok(options) => options,
+        Err(why) => return leave_out(label, why, draft),
+    };
+    add_certificates(label, &options, draft);
     let mut unknown: Vec<String> = Vec::new();
-    let mut asks_for_certificate = false;
-    for option in options(label.value) {
+    for option in options {
         let tls = draft.listener.tls.as_mut();
         match (option, tls) {
             (BindOption::ProxyProtocol, _) => draft.listener.proxy_protocol = true,
@@ -167,24 +188,14 @@ fn read_options(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
             (BindOption::Alpn(protocols), Some(tls)) => tls.alpn = protocols,
             // Without a certificate HAProxy does nothing with them either.
             (BindOption::LowestTls(_) | BindOption::Ciphers(_) | BindOption::Alpn(_), None)
-            | (BindOption::Needless, _) => {}
-            (BindOption::ClientCertificate, _) => asks_for_certificate = true,
-            (BindOption::Unknown(option), _) => unknown.push(option),
+            | (BindOption::Needless | BindOption::Certificate(_), _)
+            | (BindOption::Tls, Some(_)) => {}
+            (BindOption::LeftOut(option), _) => unknown.push(option),
+            (BindOption::Tls, None) => unusable(label, "ssl", draft),
+            (BindOption::Unusable(option), _) => unusable(label, &option, draft),
         }
     }
-    if asks_for_certificate {
-        draft.note(
-            label,
-            Reason::UnsupportedGuard,
-            "the service port is not opened: a client certificate is asked for, which is not \
-             supported yet"
-                .into(),
-            "let the app itself check its clients and remove the option, or keep the app on \
-             marathon-lb",
-        );
-        draft.listener.is_left_out = true;
-    }
-    if !unknown.is_empty() {
+    if !unknown.is_empty() && !draft.listener.is_left_out {
         draft.note(
             label,
             Reason::UnsupportedLabel,
@@ -195,4 +206,66 @@ fn read_options(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
             "remove what it can do without",
         );
     }
+}
+
+/// Adds the certificates that options name to those of `SSL_CERT`.
+fn add_certificates(label: LabelText<'_>, options: &[BindOption], draft: &mut ServiceDraft<'_>) {
+    let paths: Vec<&str> = options.iter().filter_map(BindOption::certificate).collect();
+    // Without TLS HAProxy does nothing with them.
+    if paths.is_empty() || !options.contains(&BindOption::Tls) && draft.listener.tls.is_none() {
+        return;
+    }
+    let more = certificates(paths.into_iter());
+    match (&mut draft.listener.tls, more) {
+        (Some(tls), WantedCertificates::Named(more)) => {
+            if let WantedCertificates::Named(known) = &mut tls.certificates {
+                known.extend(more);
+            }
+        }
+        (Some(tls), WantedCertificates::All) => tls.certificates = WantedCertificates::All,
+        (tls @ None, certificates) => {
+            *tls = Some(ListenTls {
+                certificates,
+                origin: label.origin(),
+                lowest: TlsVersion::default(),
+                ciphers: Vec::new(),
+                alpn: Vec::new(),
+            });
+        }
+    }
+}
+
+/// Leaves the service port closed for an option that a listener here cannot have.
+fn unusable(label: LabelText<'_>, option: &str, draft: &mut ServiceDraft<'_>) {
+    draft.note(
+        label,
+        Reason::UnsupportedLabel,
+        format!(
+            "the service port is not opened: without {} it would serve other clients, or serve them \
+             otherwise",
+            quoted(option)
+        ),
+        "write addresses into BIND_ADDR and certificates into SSL_CERT, or remove the option",
+    );
+    draft.listener.is_left_out = true;
+}
+
+/// Leaves the service port closed, since its options restrict who connects, or cannot be read.
+fn leave_out(label: LabelText<'_>, why: UnusableBind, draft: &mut ServiceDraft<'_>) {
+    match why {
+        UnusableBind::Restricts(how) => draft.note(
+            label,
+            Reason::UnsupportedGuard,
+            format!("it {how}, which is not supported yet, so the service port is not opened"),
+            "let the app itself check its clients and remove the option, or keep the app on \
+             marathon-lb",
+        ),
+        UnusableBind::Unreadable => draft.reject(
+            label,
+            "the service port is not opened: the options are not one line that HAProxy reads"
+                .into(),
+            "write the options of a bind line, with spaces between them",
+        ),
+    }
+    draft.listener.is_left_out = true;
 }

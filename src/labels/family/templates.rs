@@ -2,15 +2,17 @@
 
 use crate::labels::check_options;
 use crate::labels::draft::{LabelText, ServiceDraft};
+use crate::labels::frontend_text::{self, FrontendText};
 use crate::labels::guard_text;
-use crate::labels::haproxy_text::{Syntax, access_control};
 use crate::labels::idioms;
 use crate::labels::label::{Family, Label, ReadPart, Support, ValueKind};
+use crate::labels::report::GUARD_REMEDY;
 use crate::labels::server_line::{read_server, server_line};
 use crate::state::problem::Reason;
 
-const ONLY_EMPTY: &str = "marathon-lb's own text, also with `timeout client`; empty, the service port is not opened; any \
-     other text is left out, or if it restricts access the service port is not opened";
+const FRONTEND: &str = "marathon-lb's own text, also with `timeout client`; empty, or without a line that \
+     listens or one that says which app answers, the service port is not opened, nor if it restricts access \
+     or listens elsewhere; any other text is left out";
 const ROUTING: Support = Support::ForIdioms {
     read: idioms::read_routing,
     recognises: idioms::is_routing,
@@ -68,12 +70,12 @@ pub(crate) const FAMILY: Family = Family {
     labels: &[
         section(
             "FRONTEND_HEAD",
-            Support::in_part(read_frontend, ONLY_EMPTY),
+            Support::in_part(read_head, FRONTEND),
             "the service port's `frontend`, with its `bind` line",
         ),
         section(
             "FRONTEND_BACKEND_GLUE",
-            Support::in_part(read_frontend, ONLY_EMPTY),
+            Support::in_part(read_glue, FRONTEND),
             "the service port's `use_backend` line",
         ),
         section(
@@ -298,25 +300,46 @@ pub(crate) const FAMILY: Family = Family {
     ],
 };
 
-/// Reads the text of the service port's `frontend`, which is mostly written to have none.
-fn read_frontend(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
-    if label.value.trim().is_empty() {
-        draft.listener.is_left_out = true;
-    } else if let Some(how) = access_control(label.value, Syntax::Section) {
-        draft.note(
-            label,
-            Reason::UnsupportedGuard,
-            format!("it {how}, which is not supported yet, so the service port is not opened"),
-            "let the app itself restrict access and remove the label, or keep the app on marathon-lb",
-        );
-        draft.listener.is_left_out = true;
-    } else if !idioms::is_usual_frontend(label.value) {
-        draft.note(
+/// Reads the beginning of the service port's `frontend`, which is mostly written to have none.
+fn read_head(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    follow_frontend(label, frontend_text::head(label.value), draft);
+}
+
+/// Reads the lines of the service port's `frontend` that say which app answers.
+fn read_glue(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    follow_frontend(label, frontend_text::glue(label.value), draft);
+}
+
+fn follow_frontend(label: LabelText<'_>, meaning: FrontendText, draft: &mut ServiceDraft<'_>) {
+    match meaning {
+        FrontendText::Usual => {}
+        FrontendText::Nothing => draft.listener.is_left_out = true,
+        FrontendText::InPart => draft.note(
             label,
             Reason::UnsupportedLabel,
             "the service port is the usual one: HAProxy's text has no meaning here".into(),
             "remove it if that will do, or keep the app on marathon-lb",
-        );
+        ),
+        FrontendText::Restricted(how) => {
+            draft.note(
+                label,
+                Reason::UnsupportedGuard,
+                format!("it {how}, which is not supported yet, so the service port is not opened"),
+                GUARD_REMEDY,
+            );
+            draft.listener.is_left_out = true;
+        }
+        FrontendText::Elsewhere => {
+            draft.note(
+                label,
+                Reason::UnsupportedLabel,
+                "the service port is not opened: the text does not listen on \
+                 {bindAddr}:{servicePort}{sslCert}{bindOptions}, as marathon-lb's own does"
+                    .into(),
+                "remove it, and write addresses into BIND_ADDR and options into BIND_OPTIONS",
+            );
+            draft.listener.is_left_out = true;
+        }
     }
 }
 

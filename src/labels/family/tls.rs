@@ -19,8 +19,8 @@ pub(crate) const FAMILY: Family = Family {
             "REDIRECT_TO_HTTPS",
             ValueKind::Bool,
             Support::served(read_redirect),
-            "`true` answers plain http with 301 to https; only with a host, and only if a \
-             certificate for it exists",
+            "`true` answers plain http with 301 to https; only with a host, and only if \
+             there is an https listener: a certificate for any host",
         ),
         Label::of_port(
             "DOMAIN",
