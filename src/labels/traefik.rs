@@ -5,8 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::assigned_ports::AssignedPorts;
 use super::config::{Config, Groups};
 use super::key::under_prefix;
+use super::read::read;
 use super::traefik_rule;
 use crate::state::app::{App, Port};
 use crate::state::problem::{quoted, shown};
@@ -34,13 +36,11 @@ struct SegmentOptions<'a> {
 const RULE: &str = "frontend.rule";
 
 /// Options that mean nothing here, or say what happens anyway.
-const NEEDLESS: [&str; 10] = [
+const NEEDLESS: [&str; 8] = [
     "backend",
     "backend.loadbalancer.method=wrr",
     "domain",
     "enable",
-    "frontend.entrypoints=http,https",
-    "frontend.entrypoints=https,http",
     "frontend.passhostheader=true",
     "protocol=http",
     "tags",
@@ -170,6 +170,16 @@ impl TraefikTranslation {
                 "frontend.whitelist.sourcerange" | "frontend.whitelistsourcerange" => {
                     networks = Some(words(value));
                 }
+                "frontend.entrypoints" if entry_points(value).is_none() => {
+                    return self.leave_out(
+                        key,
+                        format!(
+                            "its requests arrive at some ports alone, so {} is not translated: there \
+                             is one port for http and one for https here",
+                            shown(rule_key)
+                        ),
+                    );
+                }
                 _ if option.starts_with("frontend.auth")
                     || option.starts_with("frontend.whitelist") =>
                 {
@@ -202,6 +212,11 @@ impl TraefikTranslation {
                 "frontend.redirect.entrypoint" if value.trim() == "https" => {
                     said.push(("REDIRECT_TO_HTTPS", "true".to_owned()));
                 }
+                "frontend.entrypoints" => {
+                    if entry_points(value) == Some(EntryPoints::Https) {
+                        said.push(("REDIRECT_TO_HTTPS", "true".to_owned()));
+                    }
+                }
                 "backend.loadbalancer.sticky" | "backend.loadbalancer.stickiness" => {
                     if value.trim().eq_ignore_ascii_case("true") {
                         said.push(("STICKY", "true".to_owned()));
@@ -212,13 +227,64 @@ impl TraefikTranslation {
             }
         }
         let said = said.into_iter();
-        self.labels
-            .extend(said.map(|(name, value)| (key_of(config, index, name), value)));
+        let said: BTreeMap<String, String> = said
+            .map(|(name, value)| (key_of(config, index, name), value))
+            .collect();
+        match fault(config, app, &said) {
+            Some(why) => self.leave_out(rule_key, why),
+            None => self.labels.extend(said),
+        }
     }
 
     fn leave_out(&mut self, key: &str, why: String) {
         self.left_out.insert(key.to_owned(), why);
     }
+}
+
+/// The fault of labels that are to be added, if they are not read as they are meant.
+fn fault(config: &Config, app: &App, labels: &BTreeMap<String, String>) -> Option<String> {
+    let config = Config {
+        groups: Groups::All,
+        ..config.clone()
+    };
+    let labels = labels
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()));
+    let app = App {
+        labels: labels.collect(),
+        ..app.clone()
+    };
+    let read = read(&config, &app, &AssignedPorts::default(), None);
+    let problem = read.problems.into_iter().find(|it| it.label.is_some())?;
+    Some(format!("{problem}"))
+}
+
+/// The entry points of Traefik that a value names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum EntryPoints {
+    /// The one for https alone.
+    Https,
+    /// The one for http, or both.
+    Http,
+}
+
+/// The entry points that a value names; none if it names others than `http` and `https`.
+fn entry_points(value: &str) -> Option<EntryPoints> {
+    let names = value
+        .split(',')
+        .map(|name| name.trim().to_ascii_lowercase());
+    let mut has_http = false;
+    for name in names.filter(|name| !name.is_empty()) {
+        match name.as_str() {
+            "http" => has_http = true,
+            "https" => {}
+            _ => return None,
+        }
+    }
+    Some(match has_http {
+        true => EntryPoints::Http,
+        false => EntryPoints::Https,
+    })
 }
 
 /// True if no label has to be added for an option: its rule says it, or it means nothing here.
@@ -332,9 +398,42 @@ mod tests {
             "traefik.frontend.auth.basic",
             "traefik.frontend.auth.forward.address",
             "traefik.frontend.whiteList.ipStrategy",
+            "traefik.frontend.entryPoints",
         ] {
             let found = said(&[RULE, (guard, "x")]);
             assert_eq!(found, Some((String::new(), guard.to_owned())), "{guard}");
+        }
+    }
+
+    #[test]
+    fn the_entry_point_of_https_alone_is_a_redirect_to_it() {
+        let group = ("HAPROXY_GROUP", "x");
+        for (value, expected) in [
+            ("http,https", "HAPROXY_0_VHOST=a.test"),
+            ("http", "HAPROXY_0_VHOST=a.test"),
+            (
+                "https",
+                "HAPROXY_0_REDIRECT_TO_HTTPS=true HAPROXY_0_VHOST=a.test",
+            ),
+        ] {
+            let found = said(&[RULE, group, ("traefik.frontend.entryPoints", value)]);
+            assert_eq!(found, Some((expected.to_owned(), String::new())), "{value}");
+        }
+    }
+
+    #[test]
+    fn labels_that_would_not_be_read_are_not_proposed() {
+        let range = "traefik.frontend.whiteList.sourceRange";
+        for (rule, networks) in [
+            ("Host:b\u{fc}cher.test", "10.0.0.0/8"),
+            ("Host:a_b!.test", "10.0.0.0/8"),
+            ("Host:a.test;PathPrefix:/a b", "10.0.0.0/8"),
+            ("Host:a.test;PathPrefix:/a?b=c", "10.0.0.0/8"),
+            ("Host:a.test", "10.0.0.0/99"),
+        ] {
+            let key = "traefik.frontend.rule";
+            let found = said(&[(key, rule), (range, networks)]);
+            assert_eq!(found, Some((String::new(), key.to_owned())), "{rule}");
         }
     }
 
