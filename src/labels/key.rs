@@ -72,6 +72,29 @@ pub(super) fn under_prefix<'a>(prefix: &str, key: &'a str) -> Option<(&'a str, b
         .then_some((rest, start == prefix))
 }
 
+/// The most edits that lead from the first word of a key to the prefix that is meant.
+const MAX_PREFIX_EDITS: usize = 2;
+
+/// The number and the name of a key that is not under the prefix and seems to be meant so, and that
+/// seems to name a label: with blanks around it, other signs in place of underscores, or a misspelt
+/// prefix.
+pub(super) fn beside_prefix<'a>(prefix: &str, key: &'a str) -> Option<(usize, &'a str)> {
+    let is_separator = |c: char| matches!(c, '_' | '-' | '.' | ' ' | '/' | ':');
+    let (start, rest) = key.trim().split_once(is_separator)?;
+    let (digits, name) = rest.split_once(is_separator)?;
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    // Of a longer word no few edits lead to the prefix.
+    let fits = start.len().abs_diff(prefix.len()) <= MAX_PREFIX_EDITS && is_number;
+    let start = start.to_ascii_uppercase();
+    let edits = fits.then(|| strsim::osa_distance(&start, &prefix.to_ascii_uppercase()))?;
+    if edits > MAX_PREFIX_EDITS || edits * 2 >= prefix.len() {
+        return None;
+    }
+    let intended = intended_name(name);
+    let is_label = table::nearest(&intended, Position::Port).is_some();
+    Some((digits.parse().ok()?, name)).filter(|_| is_label)
+}
+
 /// The name that a misspelt key is probably meant to have: without the text that stands in place of
 /// an index, in upper case.
 pub(super) fn intended_name(rest: &str) -> String {
@@ -81,7 +104,8 @@ pub(super) fn intended_name(rest: &str) -> String {
         Some((index, name)) if index.len() <= 2 => name,
         Some(_) | None => name,
     };
-    name.trim().to_ascii_uppercase()
+    let signs = ['-', '.', ' ', '/', ':'];
+    name.trim().to_ascii_uppercase().replace(signs, "_")
 }
 
 #[cfg(test)]
@@ -105,6 +129,37 @@ mod tests {
         assert_eq!(under("haproxy_0_a"), Some(("0_a", false)));
         for key in ["HAPROXY", "HAPROXYS_0_A", "HA", "HAPROX\u{178}_A", ""] {
             assert_eq!(under(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_meant_to_be_under_the_prefix_is_found() {
+        let beside = |key| beside_prefix("HAPROXY", key);
+        for key in [
+            " HAPROXY_0_AUTH",
+            "HAPROXY-0-AUTH",
+            "HAPROXY.0.AUTH",
+            "HAPROXI_0_AUTH",
+            "haproxyy_0_auth",
+            "PROXY_0_AUTH",
+        ] {
+            let name = beside(key).unwrap_or_else(|| panic!("{key}")).1;
+            assert!(name.eq_ignore_ascii_case("auth"), "{key}");
+        }
+        let name = "BACKEND-NETWORK-ALLOWED-ACL";
+        let key = format!("HAPROXY-12-{name}");
+        assert_eq!(beside(&key), Some((12, name)));
+        for key in [
+            "HAPROXY",
+            "HAPROXY-AUTH",
+            "TRAEFIK_0_AUTH",
+            "HAPROXY-0-",
+            "HAPROXY-0-QQQQQQQQ",
+            "VIP_0",
+            "VIP_0_AUTH",
+            "",
+        ] {
+            assert_eq!(beside(key), None, "{key}");
         }
     }
 

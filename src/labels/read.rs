@@ -98,6 +98,11 @@ pub(super) fn read(
     problems.extend(labels.problems(app));
     problems.extend(of_endpoints.problems().cloned());
     problems.extend(labels.of_deployments(app));
+    let unclear = ports.iter().flat_map(|port| &port.own);
+    problems.extend(unclear.filter_map(|label| {
+        let (message, remedy) = selection::unclear_enabled(label)?;
+        Some(invalid(&app.id, label.text, message, remedy))
+    }));
     let mut served = Vec::new();
     let mut asks_for_hosts = false;
     let mut limits = RouteLimit::default();

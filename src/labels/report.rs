@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::config::Config;
 use super::haproxy_text::{Syntax, access_control};
-use super::key::{intended_name, numbered, under_prefix};
+use super::key::{beside_prefix, intended_name, numbered, under_prefix};
 use super::label::{Label, LabelPrefix, Position, Support};
 use super::port_set::PortSet;
 use super::table;
@@ -71,6 +71,18 @@ pub(super) fn read(config: &Config, app: &App, wanted: &[bool]) -> LabelReport {
     let mut by_name: BTreeMap<WrittenName<'_>, Vec<NamedLabel<'_>>> = BTreeMap::new();
     for (key, value) in app.labels.iter() {
         let Some((rest, exact_prefix)) = under_prefix(&config.label_prefix, key) else {
+            let beside = beside_prefix(&config.label_prefix, key);
+            let beside = beside.filter(|(port, _)| wanted.get(*port) != Some(&false));
+            if let Some((port, text)) = beside {
+                let name = WrittenName {
+                    text,
+                    position: Position::Port,
+                    exact_prefix: false,
+                };
+                let port = Some(port).filter(|port| wanted.get(*port).is_some());
+                let named = NamedLabel { key, value, port };
+                by_name.entry(name).or_default().push(named);
+            }
             continue;
         };
         let (text, position, port) = match numbered(&config.label_prefix, key) {
@@ -188,7 +200,7 @@ fn is_served_guard(identified: Identified) -> bool {
 fn restriction(name: WrittenName<'_>, identified: Identified, value: &str) -> Option<&'static str> {
     let label = match identified {
         Identified::Known(label) | Identified::Misplaced(label) => Some(label),
-        Identified::Unknown(_) if is_about_access(name.text) => return Some(RESTRICTS_ACCESS),
+        Identified::Unknown(_) if seems_about_access(name.text) => return Some(RESTRICTS_ACCESS),
         Identified::Unknown(nearest) => nearest,
     };
     let Some(label) = label else {
@@ -364,12 +376,34 @@ impl WrittenName<'_> {
 
 /// True if a word of a name says that it is about access.
 pub(super) fn is_about_access(name: &str) -> bool {
-    let mut words = name.split(|c: char| !c.is_ascii_alphabetic());
-    words.any(|word| {
-        ["AUTH", "ALLOW", "ALLOWED", "DENY", "DENIED", "USERLIST"]
-            .iter()
-            .any(|access| word.eq_ignore_ascii_case(access))
-    })
+    const WORDS: [&str; 14] = [
+        "ALLOW",
+        "ALLOWED",
+        "ALLOWLIST",
+        "AUTH",
+        "AUTHENTICATION",
+        "AUTHORIZATION",
+        "BLACKLIST",
+        "DENIED",
+        "DENY",
+        "LOGIN",
+        "PASSWD",
+        "PASSWORD",
+        "USERLIST",
+        "WHITELIST",
+    ];
+    has_word(name, &WORDS)
+}
+
+fn has_word(name: &str, words: &[&str]) -> bool {
+    let mut found = name.split(|c: char| !c.is_ascii_alphabetic());
+    found.any(|word| words.iter().any(|known| word.eq_ignore_ascii_case(known)))
+}
+
+/// True if a name that marathon-lb does not have seems to be about access: of those that it has, some
+/// with this word are about routes.
+fn seems_about_access(name: &str) -> bool {
+    is_about_access(name) || has_word(name, &["ACL"])
 }
 
 impl Guards {

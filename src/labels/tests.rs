@@ -1864,6 +1864,58 @@ fn a_rule_of_hosts_is_read_for_the_ports_that_it_is_for_alone() {
 }
 
 #[test]
+fn a_value_that_says_less_than_it_seems_to_is_a_problem() {
+    let (host, path) = ("HAPROXY_0_VHOST", "HAPROXY_0_PATH");
+    for (key, value, told) in [
+        (host, ",", "names no host"),
+        (host, "\u{a0}", "names no host"),
+        (host, "b\u{fc}cher.test", "xn--"),
+        (host, "https://a.test", "without https://"),
+        (host, "a.test/b", "the path into PATH"),
+        (path, "/a,/b", "is one path"),
+        ("HAPROXY_0_ENABLED", "1", "neither true nor false"),
+    ] {
+        let intent = labelled(&[(host, "a.test"), (key, value)]);
+        let [problem] = &*intent.problems else {
+            panic!("{key}={value}: {:?}", intent.problems);
+        };
+        assert_eq!(problem.label.as_deref(), Some(key));
+        let words = format!("{problem}");
+        assert!(words.contains(told), "{words}");
+    }
+    for (key, value) in [(host, ""), ("HAPROXY_0_ENABLED", "off"), (path, "/a, /b")] {
+        let intent = labelled(&[(host, "a.test"), (key, value)]);
+        let found = problems(&intent);
+        assert_eq!(
+            found.len(),
+            usize::from(key == path),
+            "{key}={value} {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_guard_beside_the_prefix_closes_its_port() {
+    for key in [
+        " HAPROXY_0_AUTH",
+        "HAPROXY-0-AUTH",
+        "HAPROXI_0_AUTH",
+        "HAPROXY_0_PASSWORD",
+        "HAPROXY_0_WHITELIST",
+        "HAPROXY_0_AUTHENTICATION",
+        "HAPROXY_0_NETWORK_ACL",
+    ] {
+        assert_eq!(routed(&[(key, "x")]), [false, true], "{key}");
+        let intent = labelled(&[(key, "x")]);
+        assert_eq!(problems(&intent), [(Some(key), Reason::UnsupportedGuard)]);
+    }
+    let key = "HAPROXY-0-VHOST";
+    assert_eq!(routed(&[(key, "x")]), [true, true]);
+    let intent = labelled(&[(key, "x")]);
+    assert_eq!(problems(&intent), [(Some(key), Reason::UnknownLabel)]);
+}
+
+#[test]
 fn an_empty_rule_of_hosts_leaves_them_without_requests() {
     for name in ["HTTP_FRONTEND_ACL", "HTTPS_FRONTEND_ACL"] {
         for text in ["", " \n", "# none"] {

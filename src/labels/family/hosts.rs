@@ -32,6 +32,21 @@ pub(in crate::labels) fn are_several(label: &SupportedLabel<'_>) -> bool {
     label.label.name == VHOST && label.text.value.contains(',')
 }
 
+const HOSTS: &str = "write hosts as in www.example.com or *.example.com, with commas between them";
+
+/// The remedy for a text that is no host.
+fn remedy(text: &str) -> &'static str {
+    if text.contains("://") {
+        "write the host alone, without https:// and without a path"
+    } else if text.contains('/') {
+        "write the host alone, and the path into PATH"
+    } else if !text.is_ascii() {
+        "write it in ASCII, as in xn--bcher-kva.example for b\u{fc}cher.example"
+    } else {
+        HOSTS
+    }
+}
+
 fn read_weight(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     match label.value.trim().parse() {
         Ok(weight) => draft.route.weight = weight,
@@ -47,12 +62,18 @@ fn read_weight(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
 }
 
 fn read_hosts(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    let is_blank = label.value.trim_matches(' ').is_empty();
+    if !is_blank && label.words().next().is_none() {
+        draft.reject(
+            label,
+            format!("{} names no host", quoted(label.value)),
+            HOSTS,
+        );
+    }
     let hosts = draft.names(label, |text| {
         host::normalised(text).map_err(|why| {
-            (
-                format!("the host {} is left out: {why}", quoted(text)),
-                "write hosts as in www.example.com or *.example.com, with commas between them",
-            )
+            let message = format!("the host {} is left out: {why}", quoted(text));
+            (message, remedy(text))
         })
     });
     draft.route.hosts = Some(label.asks_for(hosts));

@@ -137,6 +137,13 @@ pub(in crate::labels) fn prefixes<'a>(
             );
             continue;
         }
+        if word.contains(",/") || word.ends_with(',') {
+            draft.reject(
+                label,
+                format!("{} is one path: a comma does not end it", quoted(word)),
+                "write spaces between paths; a comma in one as %2C",
+            );
+        }
         let path = PathPrefix {
             prefix: if ignore_case {
                 word.to_ascii_lowercase()

@@ -5,6 +5,8 @@ use crate::labels::label::{
     Family, Label, LabelReader, Position, Support, SupportedLabel, ValueKind,
 };
 
+use crate::state::problem::quoted;
+
 const GROUP: &str = "GROUP";
 const ENABLED: &str = "ENABLED";
 const SELECTION: Support = Support::Served(LabelReader::Selection);
@@ -44,6 +46,23 @@ pub(crate) fn names_group(config: &Config, label: &SupportedLabel<'_>) -> bool {
     label.label.name == GROUP
         && label.label.position == Position::Port
         && config.groups.take(Some(label.text.value))
+}
+
+/// The fault of a value of `ENABLED` that is neither true nor false, which marathon-lb takes for false.
+pub(crate) fn unclear_enabled(label: &SupportedLabel<'_>) -> Option<(String, &'static str)> {
+    let is_enabled = label.label.name == ENABLED && label.label.position == Position::Port;
+    let value = label.text.value.trim().to_ascii_lowercase();
+    let is_false = matches!(
+        value.as_str(),
+        "" | "false" | "f" | "no" | "n" | "off" | "0"
+    );
+    (is_enabled && !is_false && !label.text.is_true()).then(|| {
+        let message = format!(
+            "{} is neither true nor false, so the port is not served",
+            quoted(label.text.value)
+        );
+        (message, "write true or false, or remove the label")
+    })
 }
 
 /// True if a port with these labels is to be served.
