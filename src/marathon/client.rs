@@ -1,7 +1,6 @@
 //! The requests besides the stream: apps with their tasks, pods with their instances, one of these, a
 //! group, an old definition, the leader.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +9,6 @@ use http::{HeaderMap, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::time::Instant;
 
 use super::authenticated_client::AuthenticatedClient;
 use super::config::BaseUrl;
@@ -19,6 +17,7 @@ use super::fetch::{Fetch, FetchLimits};
 use super::https::{ConnectionChoice, HeadLimits};
 use super::ids;
 use super::json_body::JsonBody;
+use super::pods_patience::PodsPatience;
 use super::translate::{self, Asked, ListReader};
 use crate::net::body::collect;
 use crate::net::redirect::authority;
@@ -55,18 +54,25 @@ trait AnswerBody: Body<Data = Bytes, Error = hyper::Error> + Unpin {}
 
 impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> AnswerBody for B {}
 
-/// Asks Marathon. Clones share connections and the login.
+/// Asks Marathon. Clones share connections, the login, and the patience with the list of pods.
 #[derive(Clone)]
 pub(super) struct MarathonClient {
     authenticated_client: AuthenticatedClient,
+    pods_patience: PodsPatience,
 }
 
 impl MarathonClient {
     /// A client with this access.
     pub(super) fn new(authenticated_client: AuthenticatedClient) -> Self {
         Self {
+            pods_patience: PodsPatience::new(authenticated_client.config().head_patience),
             authenticated_client,
         }
+    }
+
+    /// True if the last list of pods did not come in time, and the next one is waited for longer.
+    pub(super) fn is_more_patient_with_pods(&self) -> bool {
+        self.pods_patience.has_grown()
     }
 
     /// Asks one question, within its limits.
@@ -80,7 +86,16 @@ impl MarathonClient {
             connection: ConnectionChoice::KeptThenNew(limits.again_after),
             limit: limits.head,
         };
-        within(limits.whole, self.answer(base, asked, head)).await
+        let answer = self.answer(base, asked, head, limits.whole);
+        match asked {
+            // It keeps the limit itself: pods that are slow cost no app.
+            Fetch::Everything(_) => answer.await,
+            Fetch::Group(_)
+            | Fetch::App(_)
+            | Fetch::Pod(_)
+            | Fetch::Definition(..)
+            | Fetch::PodDefinition(..) => within(limits.whole, answer).await,
+        }
     }
 
     async fn answer(
@@ -88,10 +103,11 @@ impl MarathonClient {
         base: &BaseUrl,
         asked: &Fetch,
         limit: HeadLimits,
+        whole: Duration,
     ) -> Result<FetchAnswer, Error> {
         match asked {
             Fetch::Everything(purpose) => {
-                let list = self.everything(base, limit).await?;
+                let list = self.everything(base, limit, whole).await?;
                 Ok(FetchAnswer::Fact(Event::Synced(List {
                     purpose: *purpose,
                     ..list
@@ -177,34 +193,25 @@ impl MarathonClient {
     }
 
     /// All apps and all pods, asked for at once. The list of pods that fails costs no app.
-    async fn everything(&self, base: &BaseUrl, limit: HeadLimits) -> Result<List, Error> {
+    async fn everything(
+        &self,
+        base: &BaseUrl,
+        limit: HeadLimits,
+        whole: Duration,
+    ) -> Result<List, Error> {
         let apps = async {
-            let begun = Instant::now();
             let path = "/v2/apps?embed=apps.tasks";
             let body = self.get(base, path, limit).await?;
-            let list = body.list(ListReader::of_apps()).await?;
-            Ok::<_, Error>((list, begun.elapsed()))
+            body.list(ListReader::of_apps()).await
         };
         if !self.authenticated_client.config().pods {
-            return Ok(apps.await?.0);
+            return within(whole, apps).await;
         }
-        let mut pods = pin!(self.pods(base, limit));
-        let mut apps = pin!(apps);
-        let mut listed = None;
-        let (list, took) = loop {
-            tokio::select! {
-                apps = &mut apps => break apps?,
-                pods = &mut pods, if listed.is_none() => listed = Some(pods),
-            }
-        };
-        let pods = match listed {
-            Some(pods) => pods,
-            None => {
-                // What apps there are is not to wait for pods that do not come.
-                let patience = took.max(self.authenticated_client.config().head_patience);
-                within(patience, pods).await
-            }
-        };
+        let pods = self.pods(base, limit);
+        let (list, pods) = self.pods_patience.join(apps, pods, whole).await?;
+        let outcome = pods.as_ref().map_or_else(Error::reason, |_| "ok");
+        let fetches = &self.authenticated_client.metrics().fetches;
+        fetches.with_label_values(&["pods", outcome]).inc();
         Ok(match pods {
             Ok(pods) => list.with_pods(pods),
             Err(error) => List {
@@ -221,20 +228,13 @@ impl MarathonClient {
     /// a gateway that lost its route: known ones stay.
     async fn pods(&self, base: &BaseUrl, limit: HeadLimits) -> Result<List, Error> {
         let path = "/v2/pods/::status";
-        let metrics = self.authenticated_client.metrics();
-        let listed = async {
-            match self.get_if_there(base, path, limit).await? {
-                Some(body) => body.list(ListReader::of_pods()).await,
-                None => Ok(List {
-                    pods: PodsExtent::AppsAlone,
-                    ..List::default()
-                }),
-            }
-        };
-        let listed = listed.await;
-        let outcome = listed.as_ref().map_or_else(Error::reason, |_| "ok");
-        metrics.fetches.with_label_values(&["pods", outcome]).inc();
-        listed
+        match self.get_if_there(base, path, limit).await? {
+            Some(body) => body.list(ListReader::of_pods()).await,
+            None => Ok(List {
+                pods: PodsExtent::AppsAlone,
+                ..List::default()
+            }),
+        }
     }
 
     /// The leader's `host:port`, as Marathon names it. Part of opening a stream, and as patient.
@@ -426,7 +426,8 @@ fn uri(base: &BaseUrl, path: &str) -> Result<Uri, Error> {
     parsed.map_err(|e: http::uri::InvalidUri| Error::Request(e.into()))
 }
 
-async fn within<T>(
+/// The answer, if it comes within `limit`.
+pub(super) async fn within<T>(
     limit: Duration,
     answer: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {

@@ -20,6 +20,7 @@ mod login_file;
 mod part_queue;
 mod ping;
 mod plans;
+mod pods_patience;
 mod ports;
 mod resolve;
 mod service_account;

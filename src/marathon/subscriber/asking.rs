@@ -271,8 +271,10 @@ impl Subscriber {
                 self.status.works(status::PODS);
             }
             PodsExtent::Failed { why, remedy } => {
-                // Once more soon, then with the timer: each time costs Marathon a list of apps, too.
-                if self.failing.insert(PODS, now).is_none() {
+                // Once more soon, and again while it is given more time; then with the timer: each time
+                // costs Marathon a list of apps, too.
+                let is_first = self.failing.insert(PODS, now).is_none();
+                if is_first || self.client.is_more_patient_with_pods() {
                     let later = RefreshNeeded::EverythingLater(Purpose::Routine);
                     self.want(later, "pods");
                 }

@@ -481,6 +481,29 @@ async fn pods_that_were_not_listed_are_asked_for_once_more_before_the_timer() {
 }
 
 #[tokio::test]
+async fn pods_that_are_slow_are_asked_for_again_before_the_timer_and_given_more_time() {
+    let marathon = Marathon::listening().await;
+    let mut subject = Subject::running(Config {
+        head_patience: std::time::Duration::from_millis(40),
+        confirmation_delay: std::time::Duration::from_millis(1),
+        ..config(&marathon)
+    });
+    let _stream = marathon.stream().await;
+    for number in 0..3 {
+        let [apps, mut pods] = lists(&marathon).await;
+        // Its head has come, so it is not asked for on another connection.
+        let head = "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n";
+        pods.send(&format!("HTTP/1.1 200 OK\r\n{head}")).await;
+        apps.json(r#"{"apps":[]}"#).await;
+        let pods = synced(&mut subject).await.pods;
+        assert!(
+            matches!(pods, PodsExtent::Failed { .. }),
+            "{number}: {pods:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn pods_that_do_not_come_are_waited_for_a_while() {
     let marathon = Marathon::listening().await;
     let mut subject = Subject::running(Config {
