@@ -191,3 +191,51 @@ impl Joined {
         format!("the endpoint {}", quoted(name.unwrap_or_default()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::assigned_ports::AssignedPorts;
+    use super::super::read;
+    use super::super::tests::{config, web};
+    use super::*;
+
+    /// A pod whose second endpoint has its own host, with one more label of the pod itself.
+    fn read_beside_own_host(label: Option<(&str, &str)>) -> read::ReadLabels {
+        let group = Some(("HAPROXY_GROUP", "external"));
+        let own = [(1, "HAPROXY_VHOST", "own.test")];
+        let pod = App {
+            labels: Labels::with_ports(group.into_iter().chain(label), own),
+            ..web(&[])
+        };
+        read::read(&config(), &pod, &AssignedPorts::default(), None)
+    }
+
+    #[test]
+    fn a_label_of_the_pod_in_any_spelling_is_told_of_where_the_endpoint_has_its_own() {
+        let alone = read_beside_own_host(None);
+        assert_eq!(alone.problems, []);
+        for (key, reason) in [
+            ("HAPROXY_1_VHOST", Reason::InvalidLabel),
+            ("HAPROXY_01_VHOST", Reason::UnknownLabel),
+            ("HAPROXY_001_VHOST", Reason::UnknownLabel),
+            ("HAPROXY_{1}_VHOST", Reason::UnknownLabel),
+            ("HAPROXY_ 1_VHOST", Reason::UnknownLabel),
+            ("HAPROXY_+1_VHOST", Reason::UnknownLabel),
+            ("HAPROXY__1_VHOST", Reason::UnknownLabel),
+            ("haproxy_1_vhost", Reason::UnknownLabel),
+            ("HAPROXY_VHOST", Reason::UnknownLabel),
+        ] {
+            let both = read_beside_own_host(Some((key, "pod.test")));
+            let told = both.problems.iter();
+            let told: Vec<_> = told
+                .map(|problem| (problem.label.as_deref(), problem.reason))
+                .collect();
+            assert_eq!(told, [(Some(key), reason)]);
+            assert_eq!(both.ports, alone.ports, "{key}");
+        }
+        // One that restricts access closes what it may be about.
+        let guarded = read_beside_own_host(Some(("HAPROXY_01_AUTH", "realm:user:x")));
+        assert_eq!(guarded.problems[0].reason, Reason::UnsupportedGuard);
+        assert_ne!(guarded.ports, alone.ports);
+    }
+}
