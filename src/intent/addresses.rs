@@ -12,7 +12,7 @@ use super::service::RankedAddresses;
 use super::task_address::no_task_address;
 use super::task_check::CheckedPort;
 use crate::state::app::{Layout, Networking, Port, Protocol, Task, TaskId, TaskState};
-use crate::state::health::{Eligibility, may_get_requests};
+use crate::state::health::{Eligibility, tasks_with_eligibility};
 use crate::state::problem::{Problem, Reason, Subject};
 use crate::state::{AppState, State};
 
@@ -20,7 +20,7 @@ use crate::state::{AppState, State};
 /// those of tasks that are there, behind them those of [lost](TaskState::is_lost) ones; sorted within
 /// a rank, each address once. And problems: a task that should have an address and does not, and
 /// tasks that serve as a last resort. A task that has none *yet* is no problem. `use_health` is as
-/// for [`may_get_requests`], and `networks` as for [`task_address`].
+/// for [`tasks_with_eligibility`], and `networks` as for [`task_address`].
 ///
 /// Tasks in `draining` get no new requests, as long as others that are there do.
 pub fn addresses(
@@ -36,11 +36,12 @@ pub fn addresses(
     let mut misfit = None;
     let mut foreign = None;
     let mut failing = None;
-    let tasks = apps
-        .iter()
-        .flat_map(|app| app.tasks().values().map(move |task| (*app, task)));
-    for (app, task) in tasks {
-        let is_last_resort = match may_get_requests(app, task, use_health) {
+    let tasks = apps.iter().flat_map(|app| {
+        let tasks = tasks_with_eligibility(app, use_health);
+        tasks.map(move |(task, eligibility)| (*app, task, eligibility))
+    });
+    for (app, task, eligibility) in tasks {
+        let is_last_resort = match eligibility {
             Eligibility::Eligible => false,
             Eligibility::LastResort => true,
             Eligibility::Ineligible => continue,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::state::AppState;
 use crate::state::app::{AppId, TaskId};
-use crate::state::health::{Eligibility, may_get_requests};
+use crate::state::health::{Eligibility, tasks_with_eligibility};
 
 /// One app of a group, as far as the group is concerned.
 #[derive(Clone, Copy, Debug)]
@@ -128,9 +128,9 @@ fn drained(
 /// Number of tasks of an app that are known to be fit, whether or not Marathon's checks decide who
 /// gets requests.
 fn healthy_tasks(app: &AppState, draining: &BTreeSet<TaskId>) -> usize {
-    let tasks = app.tasks().values();
-    let healthy = tasks.filter(|task| {
-        may_get_requests(app, task, true) == Eligibility::Eligible
+    let tasks = tasks_with_eligibility(app, true);
+    let healthy = tasks.filter(|(task, eligibility)| {
+        *eligibility == Eligibility::Eligible
             && !task.condition.is_lost()
             && !draining.contains(&task.id)
     });

@@ -129,6 +129,15 @@ impl InstanceId {
         }
     }
 
+    /// The end of the id of a task, behind its instance and a dot; none if the id does not begin with
+    /// the text that the instance was found in.
+    pub(super) fn end_in<'a>(&self, task: &'a TaskId) -> Option<&'a str> {
+        let end = self.cut.map_or(self.text.len(), |cut| usize::from(cut.end));
+        let (before, rest) = task.as_str().split_at_checked(end)?;
+        let rest = rest.strip_prefix('.')?;
+        (self.text.get(..end)? == before).then_some(rest)
+    }
+
     /// The text in two pieces.
     fn pieces(&self) -> [&str; 2] {
         let Some(Cut { middle, end }) = self.cut else {

@@ -1,6 +1,8 @@
 //! Health of tasks: the one rule by which a task gets requests, and how far a result is believed.
 
-use super::app::{Health, Task, TaskState};
+use std::sync::Arc;
+
+use super::app::{Health, InstanceId, Task, TaskState};
 use super::event::ListedApp;
 use super::tasks::AppState;
 
@@ -16,7 +18,7 @@ pub enum Eligibility {
     Ineligible,
 }
 
-/// Returns the right of a task of this app to requests now. It is eligible if
+/// Returns the tasks of this app, each with its right to requests now. One is eligible if
 ///
 /// 1. its state is one in which it may serve ([`TaskState::may_serve`]), as is that of each other
 ///    container of its instance where it is one of a pod, unless that has finished, and
@@ -30,8 +32,33 @@ pub enum Eligibility {
 ///
 /// That another task was given its address since is no matter of its health:
 /// [`ContestedAddresses`](super::ContestedAddresses) takes such a task out.
-pub fn may_get_requests(app: &AppState, task: &Task, use_health: bool) -> Eligibility {
-    if !task.condition.may_serve() || !app.has_whole_instance(task) {
+pub fn tasks_with_eligibility(
+    app: &AppState,
+    use_health: bool,
+) -> impl Iterator<Item = (&Arc<Task>, Eligibility)> {
+    let is_pod = app.app().is_pod();
+    // The containers of an instance stand side by side: it is looked at once for all of them.
+    let mut last: Option<(&InstanceId, bool)> = None;
+    app.tasks().values().map(move |task| {
+        let is_whole = !is_pod
+            || match last {
+                Some((instance, is_whole)) if *instance == task.instance => is_whole,
+                Some(_) | None => app.has_whole_instance(task),
+            };
+        if is_pod {
+            last = Some((&task.instance, is_whole));
+        }
+        let eligibility = match is_whole {
+            true => eligibility(app, task, use_health),
+            false => Eligibility::Ineligible,
+        };
+        (task, eligibility)
+    })
+}
+
+/// The right of a task to requests, as far as the other containers of its instance do not matter.
+fn eligibility(app: &AppState, task: &Task, use_health: bool) -> Eligibility {
+    if !task.condition.may_serve() {
         return Eligibility::Ineligible;
     }
     let checks = if use_health {
@@ -138,8 +165,6 @@ pub(super) fn presume_healthy(mut listed: ListedApp, known: Option<&AppState>) -
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::state::app::{App, AppVersion};
     use crate::state::event::{Event, RefreshNeeded};
@@ -166,11 +191,9 @@ mod tests {
     /// The tasks that get requests.
     fn fit(state: &State) -> Vec<&str> {
         let app = &state.apps()["/a"];
-        let tasks = app.tasks().values();
-        let is_eligible =
-            |task: &&Arc<Task>| may_get_requests(app, task, true) == Eligibility::Eligible;
-        let fit = tasks.filter(is_eligible);
-        fit.map(|task| task.id.as_str()).collect()
+        let tasks = tasks_with_eligibility(app, true);
+        let fit = tasks.filter(|(_, eligibility)| *eligibility == Eligibility::Eligible);
+        fit.map(|(task, _)| task.id.as_str()).collect()
     }
 
     fn then(state: &State, event: Event) -> State {

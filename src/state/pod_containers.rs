@@ -1,5 +1,6 @@
 //! The containers of a pod, each of which is a task with the ports of its own endpoints alone.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,13 +9,10 @@ use super::event::{RefreshNeeded, TaskUpdate};
 use super::tasks::AppState;
 
 impl AppState {
-    /// True for a task of an app, and for a container of an instance of which each container may
-    /// serve or has finished: they start one after the other, and Mesos ends them together when one
-    /// of them fails.
+    /// True for a container of an instance of which each container may serve or has finished: they
+    /// start one after the other, and Mesos ends them together when one of them fails. Costs what
+    /// the number of these containers costs.
     pub(super) fn has_whole_instance(&self, task: &Task) -> bool {
-        if !self.app.is_pod() {
-            return true;
-        }
         let is_past = task
             .version
             .is_some_and(|version| self.app.is_past(version));
@@ -23,15 +21,16 @@ impl AppState {
             (true, Some(past)) => past.layout.containers.len(),
             (true, None) => 0,
         };
-        let mut started = 0;
+        let mut started = BTreeSet::new();
         for container in self.tasks.of_instance(task) {
             let condition = container.condition;
             if !condition.may_serve() && condition != TaskState::Finished {
                 return false;
             }
-            started += 1;
+            // A container that was started again is one, however many tasks it has.
+            started.insert(container_name(container));
         }
-        started >= containers
+        started.len() >= containers
     }
 
     /// True for a container of an instance with several checks that have not all passed: no event
@@ -106,6 +105,18 @@ impl AppState {
     }
 }
 
+/// The name of the container that a task is of: the end of its id behind the instance, without the
+/// number that follows since 1.8. All of the id where the instance is not found in it.
+fn container_name(task: &Task) -> &str {
+    let Some(end) = task.instance.end_in(&task.id) else {
+        return task.id.as_str();
+    };
+    match end.rsplit_once('.') {
+        Some((name, number)) if is_number(number) => name,
+        Some(_) | None => end,
+    }
+}
+
 /// Places of the endpoints of a container among the ports of its pod; none if the id of its task names
 /// no container of the definition, or more than one.
 fn endpoints(layout: &Layout, id: &TaskId) -> Option<Range<usize>> {
@@ -131,9 +142,10 @@ fn is_container(id: &str, name: &str) -> bool {
         let before = id.strip_suffix(name);
         before.is_some_and(|before| before.ends_with('.'))
     };
-    let numbered = id.rsplit_once('.').filter(|(_, number)| {
-        let mut digits = number.bytes();
-        digits.all(|digit| digit.is_ascii_digit())
-    });
+    let numbered = id.rsplit_once('.').filter(|(_, number)| is_number(number));
     is_named(id) || numbered.is_some_and(|(id, _)| is_named(id))
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|digit| digit.is_ascii_digit())
 }

@@ -9,6 +9,8 @@ use super::app::{
     TaskState,
 };
 use super::event::{Event, List, ListedApp, PodsExtent, RefreshNeeded};
+use super::health::{Eligibility, tasks_with_eligibility};
+use super::looked_at;
 use super::problem::{Reason, Subject};
 use super::testing::{app, list, listed, port, state_after, task, update};
 use super::{State, reduce};
@@ -164,6 +166,43 @@ fn a_start_counts_when_all_containers_of_its_instance_run() {
         with_new[1].push("9.0.0.3:90".to_owned());
         assert_eq!((reached(&state), stale), (with_new, vec![]));
     }
+}
+
+#[test]
+fn an_instance_is_whole_with_a_task_of_each_container_and_not_with_two_of_one() {
+    let after = |names: &[(&str, u16)], tasks: &[&str]| {
+        let at = |id: &&str| container("a", id, &["9.0.0.1", "9.0.0.1"]);
+        let listed = listed(pod(1, names), tasks.iter().map(at).collect());
+        reached(&state_after([Event::Synced(list(vec![listed]))]))
+    };
+    let both = [["9.0.0.1:80"], ["9.0.0.1:90"]];
+    let names = [("web", 80), ("web-2", 90)];
+    assert_eq!(after(&names, &["web.1", "web.2"]), [[""; 0]; 2]);
+    assert_eq!(after(&names, &["web.1", "web-2.1", "web.2"]), both);
+    assert_eq!(after(&names, &["web", "web-2"]), both);
+    // A name may be a number.
+    assert_eq!(after(&[("1", 80), ("2", 90)], &["1", "2"]), both);
+    assert_eq!(after(&[("1", 80), ("2", 90)], &["1.1", "2.1"]), both);
+    assert_eq!(
+        after(&[("1", 80), ("2", 90)], &["1.1", "1.2"]),
+        [[""; 0]; 2]
+    );
+}
+
+#[test]
+fn an_instance_of_many_containers_is_looked_at_once() {
+    const CONTAINERS: usize = 3_000;
+    let names: Vec<String> = (0..CONTAINERS).map(|number| format!("c{number}")).collect();
+    let ports: Vec<(&str, u16)> = names.iter().map(|name| (name.as_str(), 80)).collect();
+    let tasks = names.iter().map(|name| container("a", name, &[]));
+    let many = listed(pod(1, &ports), tasks.collect());
+    let state = state_after([Event::Synced(list(vec![many]))]);
+    let (eligible, visited) = looked_at::during(|| {
+        let tasks = tasks_with_eligibility(&state.apps()[POD], true);
+        let eligible = tasks.filter(|(_, eligibility)| *eligibility == Eligibility::Eligible);
+        eligible.count()
+    });
+    assert_eq!((eligible, visited), (CONTAINERS, 2 * CONTAINERS));
 }
 
 #[test]

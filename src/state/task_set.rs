@@ -39,7 +39,10 @@ impl TaskSet {
         let (before, after) = self.0.split_at_checked(place).unwrap_or_default();
         let is_of_instance = |other: &&Arc<Task>| other.instance == task.instance;
         let before = before.iter().rev().take_while(is_of_instance);
-        before.chain(after.iter().take_while(is_of_instance))
+        let tasks = before.chain(after.iter().take_while(is_of_instance));
+        #[cfg(test)]
+        let tasks = tasks.inspect(|_| super::looked_at::count(1));
+        tasks
     }
 
     /// True if there is a task of an id.
