@@ -59,7 +59,10 @@ impl ContestedAddresses {
         if self.claims.is_empty() {
             return;
         }
-        let mut present: BTreeSet<&AppId> = changed.iter().collect();
+        // A pod has addresses by its status and by news of its containers: what was forgotten because
+        // of one may be known by the other.
+        let touched = || changed.iter().chain(&pods);
+        let mut present: BTreeSet<&AppId> = touched().collect();
         for address in &step.new {
             match address {
                 ContestedAddress::AgentPort(at) => present.extend(after.apps_at(at.ip())),
@@ -72,7 +75,7 @@ impl ContestedAddresses {
             }
         }
         if step.new.is_empty() {
-            for id in &pods {
+            for id in touched() {
                 self.note_pod(after, id, &mut step);
             }
         } else {

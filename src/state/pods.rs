@@ -265,6 +265,37 @@ mod tests {
         assert_eq!(state.pods, Pods::default());
     }
 
+    /// Of one pod, whose status and whose news tell of the same address.
+    #[test]
+    fn an_address_is_taken_as_long_as_either_status_or_news_say_so() {
+        let displaced = ["other"];
+        let container = |condition| {
+            let container = container(condition, 31_000);
+            Event::PodContainerChanged(update("/web", &container))
+        };
+        let moved = task("other", 40_001);
+        let steps = left(
+            &lost(31_000),
+            [
+                container(TaskState::Running),
+                Event::TaskChanged(update("/web", &moved)),
+                container(TaskState::Killing),
+            ],
+        );
+        assert_eq!(steps, [displaced, displaced, displaced]);
+        let next = task("next", 31_000);
+        let both = ["next", "other"];
+        let steps = left(
+            &lost(31_000),
+            [
+                Event::TaskChanged(update("/web", &next)),
+                container(TaskState::Running),
+                container(TaskState::Ended),
+            ],
+        );
+        assert_eq!(steps, [both, both, both]);
+    }
+
     #[test]
     fn what_is_heard_of_a_container_after_its_end_is_late() {
         let running = told(&container(TaskState::Running, 31_000));
