@@ -65,7 +65,7 @@ impl State {
         if list.apps.iter().any(|listed| listed.app.is_pod()) {
             self.leave_out_shadowed(&mut list);
         }
-        self.leave_other_kinds(&list.apps);
+        self.leave_other_kinds(&list.apps, &list.pods, stale);
         let has_nameless = list.has_nameless();
         let answer = Answer {
             now: self.now,
@@ -82,7 +82,7 @@ impl State {
         let gone = self.missing_from(&list, part);
         let mut kept = self.holds_back(&answer, &gone, &list.apps, has_nameless);
         for id in gone.iter().filter(|id| !kept.apps.contains(*id)) {
-            self.forget_app(id);
+            self.forget_app(id, stale);
         }
         let is_in_order = list.apps.is_sorted_by(|one, next| one.app.id < next.app.id);
         let apps = match is_in_order {
@@ -108,18 +108,18 @@ impl State {
         }
         let answer = self.answer_for_one();
         let apps = std::slice::from_ref(&listed);
-        self.leave_other_kinds(apps);
+        self.leave_other_kinds(apps, &PodsExtent::AppsAlone, stale);
         let mut kept = self.holds_back(&answer, &[], apps, false);
         let kept = kept.tasks.remove(&listed.app.id).unwrap_or_default();
         self.list_app(listed, &kept, stale);
     }
 
     /// Marathon answered that it has no such app.
-    pub(super) fn lose_app(&mut self, id: &AppId) {
+    pub(super) fn lose_app(&mut self, id: &AppId, stale: &mut Vec<RefreshNeeded>) {
         let answer = self.answer_for_one();
         let kept = self.holds_back(&answer, std::slice::from_ref(id), &[], false);
         if kept.apps.is_empty() {
-            self.forget_app(id);
+            self.forget_app(id, stale);
         }
     }
 
@@ -255,8 +255,11 @@ impl State {
         self.unreadable.insert(app.id, app.why);
     }
 
-    /// One app is not there any more.
-    pub(super) fn forget_app(&mut self, id: &AppId) {
+    /// One app is not there any more. A pod that was left out because of it is asked for.
+    fn forget_app(&mut self, id: &AppId, stale: &mut Vec<RefreshNeeded>) {
+        if !self.is_pod(id) && self.shadowed_pods.remove(id).is_some() {
+            stale.push(RefreshNeeded::Pod(id.clone()));
+        }
         self.remove_app(id);
         self.unreadable.remove(id);
         self.held_apps.release(id);
@@ -275,11 +278,11 @@ impl State {
     }
 
     /// A deployment stops these apps: those that are held are gone.
-    pub(super) fn expect_loss(&mut self, apps: Vec<AppId>) {
+    pub(super) fn expect_loss(&mut self, apps: Vec<AppId>, stale: &mut Vec<RefreshNeeded>) {
         let until = self.now.elapsed + self.config.sudden_loss_deadline;
         for id in apps {
             if self.held_apps.holds(&id) {
-                self.forget_app(&id);
+                self.forget_app(&id, stale);
             } else if self.apps.contains_key(&id) {
                 self.announced.insert(id, until);
             }
@@ -343,12 +346,22 @@ impl State {
     }
 
     /// Forgets the apps whose ids pods have now, and the other way round: one is not the other
-    /// changed.
-    fn leave_other_kinds(&mut self, listed: &[ListedApp]) {
+    /// changed. A pod that an app takes the place of is asked for where the answer does not say of all
+    /// `pods` whether it is there still.
+    fn leave_other_kinds(
+        &mut self,
+        listed: &[ListedApp],
+        pods: &PodsExtent,
+        stale: &mut Vec<RefreshNeeded>,
+    ) {
         for ListedApp { app, .. } in listed {
             let known = self.apps.get(&app.id);
-            if known.is_some_and(|known| known.app().is_pod() != app.is_pod()) {
-                self.forget_app(&app.id);
+            if known.is_none_or(|known| known.app().is_pod() == app.is_pod()) {
+                continue;
+            }
+            self.forget_app(&app.id, stale);
+            if !app.is_pod() && *pods != PodsExtent::All {
+                stale.push(RefreshNeeded::Pod(app.id.clone()));
             }
         }
     }

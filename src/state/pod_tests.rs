@@ -12,7 +12,7 @@ use super::event::{Event, List, ListedApp, PodsExtent, RefreshNeeded};
 use super::health::{Eligibility, tasks_with_eligibility};
 use super::looked_at;
 use super::problem::{Reason, Subject};
-use super::testing::{app, list, listed, port, state_after, task, update};
+use super::testing::{app, guarded_after, list, listed, port, state_after, task, update};
 use super::{State, reduce};
 use crate::intent::addresses;
 
@@ -381,4 +381,55 @@ fn an_app_wins_over_a_pod_of_its_id() {
     let (still, _) = reduce(pod.clone(), Event::AppGone(POD.into()));
     assert_eq!(still, pod);
     assert!(reduce(pod, Event::PodGone(POD.into())).0.apps().is_empty());
+}
+
+#[test]
+fn a_pod_that_was_left_out_is_asked_for_once_the_app_of_its_id_is_gone() {
+    let web = || listed(app(POD), vec![task("t", 31_000)]);
+    let both = || Event::Synced(list(vec![web(), two_containers()]));
+    let shadowed = state_after([both()]);
+    let asked = vec![RefreshNeeded::Pod(POD.into())];
+    let no_apps = || List {
+        pods: PodsExtent::AppsAlone,
+        ..List::default()
+    };
+    for gone in [
+        Event::AppGone(POD.into()),
+        Event::Synced(no_apps()),
+        Event::GroupSynced {
+            group: "/".into(),
+            list: no_apps(),
+        },
+    ] {
+        let (state, stale) = reduce(shadowed.clone(), gone);
+        assert_eq!((stale, state.problems()), (asked.clone(), vec![]));
+        let (state, _) = reduce(state, Event::AppChanged(two_containers()));
+        assert_eq!(reached(&state)[0], ["9.0.0.1:80", "9.0.0.2:80"]);
+    }
+    // An app in doubt is gone once its deployment says so.
+    let (held, stale) = reduce(guarded_after([both()]), Event::AppGone(POD.into()));
+    assert_eq!((stale, held.problems().len()), (vec![], 2));
+    let (state, stale) = reduce(held, Event::AppTerminated(POD.into()));
+    assert_eq!((stale, state.problems()), (asked.clone(), vec![]));
+    // A list that has the pod alone leaves nothing to ask for.
+    let alone = Event::Synced(list(vec![two_containers()]));
+    let (state, stale) = reduce(shadowed, alone.clone());
+    assert_eq!((stale, state.problems()), (vec![], vec![]));
+    // An app in the place of a known pod: whether the pod is there still, a list of all tells.
+    let known = state_after([alone]);
+    let (state, stale) = reduce(known.clone(), Event::AppChanged(web()));
+    assert_eq!((stale, state.problems()), (asked, vec![]));
+    let (_, stale) = reduce(known, both());
+    assert_eq!(stale, []);
+}
+
+#[test]
+fn a_pod_that_was_left_out_and_is_gone_is_no_problem_any_more() {
+    let web = listed(app(POD), vec![task("t", 31_000)]);
+    let shadowed = state_after([Event::Synced(list(vec![web, two_containers()]))]);
+    let (state, stale) = reduce(shadowed.clone(), Event::PodGone(POD.into()));
+    assert_eq!((stale, state.problems()), (vec![], vec![]));
+    assert!(!state.shares_problems_with(&shadowed));
+    let (state, stale) = reduce(state, Event::AppGone(POD.into()));
+    assert!(stale.is_empty() && state.apps().is_empty());
 }

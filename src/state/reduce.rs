@@ -19,9 +19,9 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
         Event::AppChanged(listed) => state.change_app(listed, &mut stale),
         Event::AppUnreadable(app) => state.note_unreadable(app),
         Event::AppGone(id) if state.is_pod(&id) => {}
-        Event::PodGone(id) if !state.is_pod(&id) => {}
-        Event::AppGone(id) | Event::PodGone(id) => state.lose_app(&id),
-        Event::StopsAnnounced(apps) => state.expect_loss(apps),
+        Event::PodGone(id) if !state.is_pod(&id) => drop(state.shadowed_pods.remove(&id)),
+        Event::AppGone(id) | Event::PodGone(id) => state.lose_app(&id, &mut stale),
+        Event::StopsAnnounced(apps) => state.expect_loss(apps, &mut stale),
         Event::StopsRevoked(apps) => {
             for app in apps {
                 state.announced.remove(&app);
@@ -30,7 +30,7 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
         Event::AppTerminated(id) => {
             state.end_tasks(&id, |_| true);
             state.pods.end_pod(&id);
-            state.expect_loss(vec![id]);
+            state.expect_loss(vec![id], &mut stale);
         }
         Event::DefinitionRead {
             app,
