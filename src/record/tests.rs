@@ -100,6 +100,7 @@ fn full_state() -> State {
             definition: Some(definition),
         },
         Event::AppUnreadable(state::event::UnreadableApp {
+            is_pod: false,
             id: "/api".into(),
             why: "no \"id\"".to_owned(),
         }),

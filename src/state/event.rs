@@ -196,11 +196,13 @@ pub struct ListedApp {
     pub tasks: Vec<Task>,
 }
 
-/// An app that could not be read.
+/// An app or a pod that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadableApp {
     /// Its id.
     pub id: AppId,
+    /// True for a pod.
+    pub is_pod: bool,
     /// The cause, in words.
     pub why: String,
 }

@@ -249,10 +249,15 @@ impl State {
         self.put_app(after);
     }
 
-    /// One app was listed and could not be read: it stays what it was.
+    /// One app was listed and could not be read: it stays what it was. A pod whose id an app has is
+    /// left out like one that can be read.
     pub(super) fn note_unreadable(&mut self, app: UnreadableApp) {
+        if app.is_pod && self.apps.contains_key(&app.id) && !self.is_pod(&app.id) {
+            self.shadowed_pods.insert(app.id);
+            return;
+        }
         self.held_apps.release(&app.id);
-        self.unreadable.insert(app.id, app.why);
+        self.unreadable.insert(app.id.clone(), app);
     }
 
     /// One app is not there any more. A pod that was left out because of it is asked for.
@@ -366,22 +371,29 @@ impl State {
         }
     }
 
-    /// True if a pod of this id is known.
+    /// True if a pod of this id is known, or one that could not be read.
     pub(super) fn is_pod(&self, id: &AppId) -> bool {
-        self.apps.get(id).is_some_and(|known| known.app().is_pod())
+        match self.apps.get(id) {
+            Some(known) => known.app().is_pod(),
+            None => self.unreadable.get(id).is_some_and(|app| app.is_pod),
+        }
     }
 
-    /// The known apps of some part of Marathon that a list of that part does not name.
+    /// The known apps of some part of Marathon that a list of that part does not name, and likewise
+    /// the pods, unless the list says nothing of those. A pod is no app of its id.
     fn missing_from(&self, list: &List, part: impl Fn(&AppId) -> bool) -> Vec<AppId> {
-        let readable = list.apps.iter().map(|listed| &listed.app.id);
-        let unreadable = list.unreadable.iter().map(|app| &app.id);
-        let listed: BTreeSet<&AppId> = readable.chain(unreadable).collect();
-        let known = self.apps.keys().chain(self.unreadable.keys());
+        let readable = list.apps.iter();
+        let readable = readable.map(|listed| (&listed.app.id, listed.app.is_pod()));
+        let unreadable = list.unreadable.iter().map(|app| (&app.id, app.is_pod));
+        let listed: BTreeSet<(&AppId, bool)> = readable.chain(unreadable).collect();
+        let known: BTreeSet<&AppId> = self.apps.keys().chain(self.unreadable.keys()).collect();
         let has_pods = list.pods == PodsExtent::All;
-        known
-            .filter(|id| part(id) && !listed.contains(id) && (has_pods || !self.is_pod(id)))
-            .cloned()
-            .collect()
+        let is_missing = |id: &AppId| {
+            let is_pod = self.is_pod(id);
+            !listed.contains(&(id, is_pod)) && (has_pods || !is_pod)
+        };
+        let missing = known.into_iter().filter(|id| part(id) && is_missing(id));
+        missing.cloned().collect()
     }
 }
 

@@ -11,7 +11,7 @@ use imbl::{OrdMap, OrdSet};
 use super::app::{AgentHost, AppId, TaskId};
 use super::certificate_set::CertificateSet;
 use super::ended::EndedTasks;
-use super::event::TimeReading;
+use super::event::{TimeReading, UnreadableApp};
 use super::loss::{HeldItems, LossGuard, LossKind};
 use super::places::Places;
 use super::pods::Pods;
@@ -30,7 +30,8 @@ pub struct State {
     pub(super) apps: OrdMap<AppId, Arc<AppState>>,
     pub(super) task_counts: TaskCounts,
     pub(super) places: Places,
-    pub(super) unreadable: OrdMap<AppId, String>,
+    /// The apps and pods whose definition could not be read last.
+    pub(super) unreadable: OrdMap<AppId, UnreadableApp>,
     /// Apps that are served although the last list lacks them.
     pub(super) held_apps: LossGuard<AppId>,
     /// Tasks that are served although the last list of their app lacks them; no app without any.
@@ -173,11 +174,14 @@ impl State {
 
     /// Problems of the facts themselves. (Problems of the intents are listed by the intents.)
     pub fn problems(&self) -> Vec<Problem> {
-        let unreadable = self.unreadable.iter().map(|(id, why)| Problem {
-            subject: Subject::App(id.clone()),
+        let unreadable = self.unreadable.values().map(|app| Problem {
+            subject: match app.is_pod {
+                true => Subject::Pod(app.id.clone()),
+                false => Subject::App(app.id.clone()),
+            },
             label: None,
             reason: Reason::UnreadableApp,
-            message: format!("Marathon's answer cannot be read: {why}"),
+            message: format!("Marathon's answer cannot be read: {}", app.why),
             remedy: "what was known of the app before is served; correct its definition".into(),
         });
         let unresolved = self.unresolved.iter();

@@ -13,7 +13,7 @@ use super::app::{AgentHost, App, AppId, AppVersion, Definition, Task};
 use super::certificate::Certificate;
 use super::certificate_set::{CertificateSet, SourceReading};
 use super::ended::EndedTasks;
-use super::event::{Source, TimeReading};
+use super::event::{Source, TimeReading, UnreadableApp};
 use super::loss::LossGuard;
 use super::model::{Config, State};
 use super::places::Places;
@@ -77,7 +77,10 @@ impl State {
         } = self;
         StateParts {
             apps: apps.values().map(|app| app.parts()).collect(),
-            unreadable: pairs(unreadable),
+            unreadable: unreadable
+                .values()
+                .map(|app| (app.id.clone(), app.why.clone()))
+                .collect(),
             hosts: pairs(hosts),
             unresolved: unresolved.iter().cloned().collect(),
             certificates: certificates.by_source(),
@@ -116,13 +119,19 @@ impl State {
             apps: OrdMap::new(),
             task_counts: TaskCounts::default(),
             places: Places::default(),
-            unreadable: unreadable.into_iter().collect(),
+            unreadable: OrdMap::new(),
             hosts: hosts.into_iter().collect(),
             unresolved: unresolved.into_iter().collect(),
             certificates,
         };
         for app in apps {
             state.put_app(AppState::of_parts(app));
+        }
+        for (id, why) in unreadable {
+            // A pod that was never readable counts as an app until the next list.
+            let is_pod = state.is_pod(&id);
+            let app = UnreadableApp { id, is_pod, why };
+            state.unreadable.insert(app.id.clone(), app);
         }
         state
     }

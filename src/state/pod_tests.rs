@@ -8,7 +8,7 @@ use super::app::{
     App, AppVersion, Health, InstanceId, Layout, Networking, PodContainer, Port, Task, TaskId,
     TaskState,
 };
-use super::event::{Event, List, ListedApp, PodsExtent, RefreshNeeded};
+use super::event::{Event, List, ListedApp, PodsExtent, RefreshNeeded, UnreadableApp};
 use super::health::{Eligibility, tasks_with_eligibility};
 use super::looked_at;
 use super::problem::{Reason, Subject};
@@ -432,4 +432,76 @@ fn a_pod_that_was_left_out_and_is_gone_is_no_problem_any_more() {
     assert!(!state.shares_problems_with(&shadowed));
     let (state, stale) = reduce(state, Event::AppGone(POD.into()));
     assert!(stale.is_empty() && state.apps().is_empty());
+}
+
+#[test]
+fn a_pod_that_could_not_be_read_stays_until_a_list_of_pods_lacks_it() {
+    let unreadable = || UnreadableApp {
+        id: POD.into(),
+        is_pod: true,
+        why: "no".to_owned(),
+    };
+    let nothing = |pods| List {
+        pods,
+        ..List::default()
+    };
+    let has_unreadable = |apps| {
+        Event::Synced(List {
+            unreadable: vec![unreadable()],
+            ..list(apps)
+        })
+    };
+    let is_told = |state: &State| {
+        let problems = state.problems();
+        let told = (Subject::Pod(POD.into()), Reason::UnreadableApp);
+        let mut told = problems
+            .iter()
+            .filter(|problem| (&problem.subject, problem.reason) == (&told.0, told.1));
+        told.next().is_some()
+    };
+    let never = state_after([has_unreadable(vec![])]);
+    let listed_once = Event::Synced(list(vec![two_containers()]));
+    let before = state_after([listed_once, Event::AppUnreadable(unreadable())]);
+    for begun in [never, before] {
+        assert!(is_told(&begun));
+        for silent in [
+            Event::Synced(nothing(PodsExtent::AppsAlone)),
+            Event::Synced(nothing(PodsExtent::Failed {
+                why: "403".into(),
+                remedy: "permit it".into(),
+            })),
+            Event::GroupSynced {
+                group: "/".into(),
+                list: nothing(PodsExtent::AppsAlone),
+            },
+            Event::AppGone(POD.into()),
+            has_unreadable(vec![]),
+        ] {
+            let (after, _) = reduce(begun.clone(), silent.clone());
+            assert!(is_told(&after), "{silent:?}");
+            assert_eq!(after.apps(), begun.apps(), "{silent:?}");
+        }
+        for gone in [
+            Event::Synced(nothing(PodsExtent::All)),
+            Event::PodGone(POD.into()),
+        ] {
+            let (after, _) = reduce(begun.clone(), gone.clone());
+            assert_eq!(after.problems(), [], "{gone:?}");
+            assert!(after.apps().is_empty(), "{gone:?}");
+        }
+    }
+    // It is no app of its id: one that is gone is gone, and one that is there wins.
+    let web = || listed(app(POD), vec![task("t", 31_000)]);
+    let known = state_after([Event::Synced(list(vec![web()]))]);
+    let (after, _) = reduce(known.clone(), has_unreadable(vec![]));
+    assert!(is_told(&after) && after.apps().is_empty());
+    for both in [
+        has_unreadable(vec![web()]),
+        Event::AppUnreadable(unreadable()),
+    ] {
+        let (after, _) = reduce(known.clone(), both);
+        assert_eq!(after.apps(), known.apps());
+        assert!(!is_told(&after));
+        assert_eq!(after.problems()[0].reason, Reason::Conflict);
+    }
 }

@@ -160,7 +160,8 @@ pub(crate) fn events() -> impl Strategy<Value = Event> {
             list.apps.retain(|listed| {
                 !listed.app.is_pod() && listed.app.id.as_str().starts_with(&below)
             });
-            list.unreadable.retain(|app| app.id.as_str().starts_with(&below));
+            list.unreadable
+                .retain(|app| !app.is_pod && app.id.as_str().starts_with(&below));
             Event::GroupSynced { group, list }
         }),
         3 => listed_apps().prop_map(Event::AppChanged),
@@ -217,6 +218,7 @@ fn lists() -> impl Strategy<Value = List> {
         let apps: Vec<ListedApp> = renamed.collect();
         let unreadable = unreadable
             .into_iter()
+            .filter(|bad| !bad.is_pod || extent == PodsExtent::All)
             .filter(|bad| !apps.iter().any(|listed| listed.app.id == bad.id))
             .collect();
         let list = List {
@@ -395,8 +397,9 @@ fn health_checks() -> impl Strategy<Value = HealthChecks> {
 }
 
 fn unreadable_apps() -> impl Strategy<Value = UnreadableApp> {
-    app_ids().prop_map(|id| UnreadableApp {
+    (app_ids(), any::<bool>()).prop_map(|(id, is_pod)| UnreadableApp {
         id,
+        is_pod,
         why: "no".to_owned(),
     })
 }

@@ -68,6 +68,7 @@ fn an_unreadable_app_keeps_what_it_was() {
     )]))]);
     let unreadable = UnreadableApp {
         id: "/a".into(),
+        is_pod: false,
         why: "labels is a number".into(),
     };
     let event = Event::Synced(List {

@@ -33,7 +33,7 @@ pub fn app(body: &[u8]) -> Result<Event, TranslateError> {
         Err(unusable) if unusable.id.as_str() == UnreadableApp::NAMELESS => {
             Err(TranslateError::Missing("app's id"))
         }
-        Err(unusable) => Ok(Event::AppUnreadable(UnreadableApp::from(&unusable))),
+        Err(unusable) => Ok(Event::AppUnreadable(unusable.unreadable(false))),
     }
 }
 

@@ -30,13 +30,13 @@ impl UnusableItem {
             why: error.into(),
         }
     }
-}
 
-impl From<&UnusableItem> for UnreadableApp {
-    fn from(unusable: &UnusableItem) -> Self {
-        Self {
-            id: unusable.id.clone(),
-            why: unusable.why.to_string(),
+    /// The app as a fact, or the pod.
+    pub(super) fn unreadable(&self, is_pod: bool) -> UnreadableApp {
+        UnreadableApp {
+            id: self.id.clone(),
+            is_pod,
+            why: self.why.to_string(),
         }
     }
 }

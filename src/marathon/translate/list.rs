@@ -11,7 +11,7 @@ use super::error::{JsonFault, JsonPosition, TranslateError};
 use super::item::{SharedParts, UnusableItem, listed_app};
 use super::pod::listed_pod;
 use crate::marathon::wire::{AppWithTasks, PodStatus, Text};
-use crate::state::event::{List, UnreadableApp};
+use crate::state::event::List;
 
 /// Reader of a list of apps or of pods whose JSON comes in pieces, cut anywhere.
 ///
@@ -300,7 +300,8 @@ impl ListReader {
         match app {
             Ok(app) => self.list.apps.push(app),
             Err(unusable) => {
-                self.list.unreadable.push(UnreadableApp::from(&unusable));
+                let is_pod = self.form == ListForm::Pods;
+                self.list.unreadable.push(unusable.unreadable(is_pod));
                 self.first_fault.get_or_insert(unusable.why);
             }
         }

@@ -36,7 +36,7 @@ pub fn pod(body: &[u8]) -> Result<Event, TranslateError> {
         Err(unusable) if unusable.id.as_str() == UnreadableApp::NAMELESS => {
             Err(TranslateError::Missing("pod's id"))
         }
-        Err(unusable) => Ok(Event::AppUnreadable(UnreadableApp::from(&unusable))),
+        Err(unusable) => Ok(Event::AppUnreadable(unusable.unreadable(true))),
     }
 }
 

@@ -250,6 +250,7 @@ fn an_app_in_doubt_that_is_there_and_cannot_be_read_is_in_doubt_no_more() {
     assert_eq!(held.held(LossKind::Apps), 1);
     let unreadable = UnreadableApp {
         id: "/a".into(),
+        is_pod: false,
         why: "labels is a number".into(),
     };
     let listed = List {
@@ -323,6 +324,7 @@ fn beside_an_entry_without_an_id_no_loss_is_believed_and_none_confirmed() {
     let nameless = |purpose, apps: &[ListedApp]| {
         let nameless = UnreadableApp {
             id: UnreadableApp::NAMELESS.into(),
+            is_pod: false,
             why: "it is a number".into(),
         };
         Event::Synced(List {
