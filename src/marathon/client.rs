@@ -205,7 +205,10 @@ impl MarathonClient {
             body.list(ListReader::of_apps()).await
         };
         if !self.authenticated_client.config().pods {
-            return within(whole, apps).await;
+            return Ok(List {
+                pods: PodsExtent::NotServed,
+                ..within(whole, apps).await?
+            });
         }
         let pods = self.pods(base, limit);
         let (list, pods) = self.pods_patience.join(apps, pods, whole).await?;

@@ -154,6 +154,18 @@ pub enum PodsExtent {
         /// The remedy.
         remedy: String,
     },
+    /// None, since none is served: the known ones are gone, and nothing is said of their containers.
+    NotServed,
+}
+
+impl PodsExtent {
+    /// True if a known pod that the list lacks is gone.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Self::All | Self::NotServed => true,
+            Self::AppsAlone | Self::Failed { .. } => false,
+        }
+    }
 }
 
 impl List {

@@ -55,7 +55,7 @@ impl State {
         part: impl Fn(&AppId) -> bool,
         stale: &mut Vec<RefreshNeeded>,
     ) {
-        if list.pods == PodsExtent::All {
+        if list.pods.is_whole() {
             self.shadowed_pods = OrdSet::new();
             self.unlisted_pods = None;
         }
@@ -96,6 +96,11 @@ impl State {
         }
         for app in list.unreadable {
             self.note_unreadable(app);
+        }
+        if list.pods == PodsExtent::All && !has_nameless {
+            let (unreadable, shadowed) = (&self.unreadable, &self.shadowed_pods);
+            let is_read = |pod: &AppId| !unreadable.contains_key(pod) && !shadowed.contains(pod);
+            self.pods.end_unlisted(self.now.elapsed, is_read);
         }
     }
 
@@ -365,7 +370,7 @@ impl State {
                 continue;
             }
             self.forget_app(&app.id, stale);
-            if !app.is_pod() && *pods != PodsExtent::All {
+            if !app.is_pod() && !pods.is_whole() {
                 stale.push(RefreshNeeded::Pod(app.id.clone()));
             }
         }
@@ -386,13 +391,15 @@ impl State {
         let readable = readable.map(|listed| (&listed.app.id, listed.app.is_pod()));
         let unreadable = list.unreadable.iter().map(|app| (&app.id, app.is_pod));
         let listed: BTreeSet<(&AppId, bool)> = readable.chain(unreadable).collect();
-        let known: BTreeSet<&AppId> = self.apps.keys().chain(self.unreadable.keys()).collect();
-        let has_pods = list.pods == PodsExtent::All;
+        let never_read = self.unreadable.keys();
+        let never_read = never_read.filter(|id| !self.apps.contains_key(*id));
+        let known = self.apps.keys().chain(never_read);
+        let has_pods = list.pods.is_whole();
         let is_missing = |id: &AppId| {
             let is_pod = self.is_pod(id);
             !listed.contains(&(id, is_pod)) && (has_pods || !is_pod)
         };
-        let missing = known.into_iter().filter(|id| part(id) && is_missing(id));
+        let missing = known.filter(|id| part(id) && is_missing(id));
         missing.cloned().collect()
     }
 }

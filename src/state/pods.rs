@@ -3,12 +3,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
 use super::app::{AgentHost, AppId, InstanceId, Task, TaskId, TaskState};
 use super::event::TaskUpdate;
+
+/// Time from the first list of all pods that lacks a container to the first one that proves its end:
+/// the containers of a deleted pod live on for a while.
+const UNLISTED_LIMIT: Duration = Duration::from_secs(60);
 
 /// The containers of pods that have their addresses for certain: from their placement to their end.
 /// Known from events alone, so those that started before this process are unknown until something
@@ -19,6 +24,9 @@ pub(super) struct Pods {
     /// The container at each port of an agent. An end may have been missed; the next one there
     /// proves it.
     places: OrdMap<AgentPort, (AppId, TaskId)>,
+    /// The containers that the lists of all pods lack since the last news of them, with the time of the
+    /// first such list.
+    unlisted: OrdMap<(AppId, TaskId), Duration>,
 }
 
 type AgentPort = (AgentHost, u16);
@@ -112,6 +120,28 @@ impl Pods {
         }
     }
 
+    /// All pods were listed, and the listed containers were forgotten here: the list lacks those that
+    /// are left. One of a pod that `is_read` has ended without a word if no list had it for long.
+    pub(super) fn end_unlisted(&mut self, now: Duration, is_read: impl Fn(&AppId) -> bool) {
+        let mut unlisted = OrdMap::new();
+        let mut ended = Vec::new();
+        for (pod, containers) in self.containers.iter().filter(|(pod, _)| is_read(pod)) {
+            for id in containers.keys() {
+                let container = (pod.clone(), id.clone());
+                let since = self.unlisted.get(&container).copied().unwrap_or(now);
+                if now.saturating_sub(since) >= UNLISTED_LIMIT {
+                    ended.push(container);
+                } else {
+                    unlisted.insert(container, since);
+                }
+            }
+        }
+        self.unlisted = unlisted;
+        for (pod, container) in ended {
+            self.remove(&pod, &container);
+        }
+    }
+
     /// Forgets a container: it ended, or its pod's status says of it what is known.
     pub(super) fn remove(&mut self, pod: &AppId, container: &TaskId) {
         let Some(mut containers) = self.containers.get(pod).cloned() else {
@@ -120,6 +150,9 @@ impl Pods {
         let Some(ended) = containers.remove(container) else {
             return;
         };
+        if !self.unlisted.is_empty() {
+            self.unlisted.remove(&(pod.clone(), container.clone()));
+        }
         for place in places(&ended) {
             let is_there = |(_, there): &(AppId, TaskId)| there == container;
             if self.places.get(&place).is_some_and(is_there) {
@@ -156,18 +189,23 @@ fn places(task: &Task) -> impl Iterator<Item = AgentPort> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::event::{Event, RefreshNeeded};
-    use crate::state::testing::{app, list, listed, state_after, task, update};
+    use crate::state::app::{App, Layout, Networking};
+    use crate::state::event::{Event, List, ListedApp, PodsExtent, RefreshNeeded, UnreadableApp};
+    use crate::state::testing::{app, at, list, listed, state_after, task, update};
     use crate::state::{ContestedAddresses, State, reduce};
 
-    /// A lost task of an app at this port.
-    fn lost(port: u16) -> State {
+    /// An app with a lost task at this port.
+    fn web(port: u16) -> ListedApp {
         let lost = Task {
             condition: TaskState::Unreachable,
             ..task("lost", port)
         };
-        let apps = vec![listed(app("/web"), vec![lost, task("other", 40_000)])];
-        state_after([Event::Synced(list(apps))])
+        listed(app("/web"), vec![lost, task("other", 40_000)])
+    }
+
+    /// The state in which that was listed.
+    fn lost(port: u16) -> State {
+        state_after([Event::Synced(list(vec![web(port)]))])
     }
 
     fn container(condition: TaskState, port: u16) -> Task {
@@ -296,6 +334,82 @@ mod tests {
         assert_eq!(steps, [both, both, both]);
     }
 
+    /// A list at this time that has `/web` and what else is `given`.
+    fn listed_at(seconds: u64, given: List) -> Vec<Event> {
+        let list = List {
+            apps: [vec![web(31_000)], given.apps].concat(),
+            ..given
+        };
+        vec![at(Duration::from_secs(seconds)), Event::Synced(list)]
+    }
+
+    #[test]
+    fn a_container_that_is_in_no_list_of_pods_for_long_ended_without_a_word() {
+        let there = || [told(&container(TaskState::Running, 31_000))];
+        let none = |seconds| listed_at(seconds, List::default());
+        let steps = |events: &[&[Event]]| left(&lost(31_000), events.concat());
+        let (displaced, back) = (["other"], ["lost", "other"]);
+        let pruned = steps(&[&there(), &none(10), &none(69), &none(70)]);
+        assert_eq!(pruned[4], displaced);
+        assert_eq!(pruned[6], back);
+        // What is heard after a list was asked for follows the list, and begins anew.
+        let heard = steps(&[
+            &there(),
+            &none(10),
+            &there(),
+            &none(71),
+            &there(),
+            &none(130),
+        ]);
+        assert_eq!([&heard[5], &heard[8]], [&displaced; 2]);
+        let again = [&there()[..], &none(10), &none(70), &there()].concat();
+        assert_eq!(left(&lost(31_000), again)[5], displaced);
+    }
+
+    #[test]
+    fn a_container_outlasts_lists_that_say_nothing_of_its_pod() {
+        let unreadable = |id: &str| {
+            let unreadable = UnreadableApp {
+                id: id.into(),
+                is_pod: true,
+                why: "no".to_owned(),
+            };
+            List {
+                unreadable: vec![unreadable],
+                ..List::default()
+            }
+        };
+        let pods = |pods| List {
+            pods,
+            ..List::default()
+        };
+        let mut layout = Layout::clone(&app("/pod").layout);
+        layout.networking = Networking::Pod;
+        let pod = App {
+            layout: Arc::new(layout),
+            ..app("/pod")
+        };
+        for silent in [
+            pods(PodsExtent::AppsAlone),
+            pods(PodsExtent::NotServed),
+            pods(PodsExtent::Failed {
+                why: "403".to_owned(),
+                remedy: "permit it".to_owned(),
+            }),
+            unreadable("/pod"),
+            unreadable(UnreadableApp::NAMELESS),
+            // An app has its id.
+            list(vec![listed(app("/pod"), vec![]), listed(pod, vec![])]),
+        ] {
+            let mut events = vec![told(&container(TaskState::Running, 31_000))];
+            for seconds in [10, 70, 130] {
+                events.extend(listed_at(seconds, silent.clone()));
+            }
+            let steps = left(&lost(31_000), events);
+            assert_eq!(steps[6], ["other"], "{silent:?}");
+        }
+    }
+
     #[test]
     fn what_is_heard_of_a_container_after_its_end_is_late() {
         let running = told(&container(TaskState::Running, 31_000));
@@ -306,7 +420,7 @@ mod tests {
 
     #[test]
     fn an_address_of_a_container_counts_where_it_has_no_port_of_the_agent() {
-        use crate::state::app::{Few, Layout, Networking};
+        use crate::state::app::Few;
         use crate::state::testing::port;
         let own = Task {
             condition: TaskState::Unreachable,
@@ -315,7 +429,7 @@ mod tests {
             ..task("lost", 0)
         };
         let layout = Layout::of_app(Networking::Container, vec![port(Some(80), false)]);
-        let web = crate::state::app::App {
+        let web = App {
             layout: Arc::new(layout),
             ..app("/web")
         };

@@ -232,7 +232,7 @@ fn lists() -> impl Strategy<Value = List> {
                 apps: one_of_each(pods),
                 ..List::default()
             }),
-            PodsExtent::AppsAlone | PodsExtent::Failed { .. } => list,
+            PodsExtent::AppsAlone | PodsExtent::Failed { .. } | PodsExtent::NotServed => list,
         }
     })
 }

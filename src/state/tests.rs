@@ -533,7 +533,7 @@ proptest! {
             }
         }
         for (id, app) in after.apps() {
-            let is_left = app.app().is_pod() && now.pods != PodsExtent::All;
+            let is_left = app.app().is_pod() && !now.pods.is_whole();
             let named = is_left
                 || now.apps.iter().any(|listed| listed.app.id == *id)
                 || now.unreadable.iter().any(|app| app.id == *id);

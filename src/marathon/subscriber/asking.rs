@@ -266,7 +266,7 @@ impl Subscriber {
     /// Shows whether the last list has the pods.
     fn note_pods(&mut self, pods: &PodsExtent, now: Instant) {
         match pods {
-            PodsExtent::All | PodsExtent::AppsAlone => {
+            PodsExtent::All | PodsExtent::AppsAlone | PodsExtent::NotServed => {
                 self.failing.remove(PODS);
                 self.status.works(status::PODS);
             }

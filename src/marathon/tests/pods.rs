@@ -532,7 +532,7 @@ async fn no_pod_is_asked_for_where_none_is_served() {
     let apps = marathon.asked("/v2/apps").await;
     apps.json(r#"{"apps":[]}"#).await;
     // The known ones of a former setting end.
-    assert_eq!(synced(&mut subject).await.pods, PodsExtent::All);
+    assert_eq!(synced(&mut subject).await.pods, PodsExtent::NotServed);
     stream
         .event("pod_updated_event", r#"{"uri":"/v2/pods/shop/web"}"#)
         .await;

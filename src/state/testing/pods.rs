@@ -29,7 +29,12 @@ pub(super) fn extents() -> impl Strategy<Value = PodsExtent> {
         why: "403".to_owned(),
         remedy: "permit it".to_owned(),
     };
-    select(vec![PodsExtent::All, PodsExtent::AppsAlone, failed])
+    select(vec![
+        PodsExtent::All,
+        PodsExtent::AppsAlone,
+        failed,
+        PodsExtent::NotServed,
+    ])
 }
 
 /// A pod with some of its instances, each with all containers or with some.
