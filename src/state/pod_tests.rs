@@ -265,6 +265,35 @@ fn a_pod_that_is_not_known_is_asked_for_when_it_runs() {
 }
 
 #[test]
+fn news_of_the_end_of_a_pod_that_is_not_known_change_nothing() {
+    let begun = state_after([Event::Synced(list(vec![listed(app("/web"), vec![])]))]);
+    let definition = pod(1, &[("web", 80)]).definition();
+    for news in [
+        Event::HealthChanged {
+            app: POD.into(),
+            instance: "a".into(),
+            health: Health::Healthy,
+        },
+        Event::InstanceGone {
+            app: POD.into(),
+            instance: "a".into(),
+        },
+        Event::AppTerminated(POD.into()),
+        Event::PodGone(POD.into()),
+        Event::StopsRevoked(vec![POD.into()]),
+        Event::StopsAnnounced(vec![POD.into()]),
+        Event::DefinitionRead {
+            app: POD.into(),
+            version: AppVersion(1),
+            definition: Some(definition),
+        },
+    ] {
+        let after = reduce(begun.clone(), news.clone());
+        assert_eq!(after, (begun.clone(), vec![]), "{news:?}");
+    }
+}
+
+#[test]
 fn a_health_result_is_that_of_all_containers_of_an_instance() {
     let mut checked = two_containers();
     let mut app = App::clone(&checked.app);

@@ -439,7 +439,11 @@ async fn a_list_of_pods_that_fails_costs_no_app() {
         ("404 Not Found", JSON, "{}", "AppsAlone"),
         ("404 Not Found", "text/html", "<html>", "AppsAlone"),
         ("403 Forbidden", JSON, "{}", "Failed"),
+        ("500 Internal Server Error", JSON, "{}", "Failed"),
+        ("502 Bad Gateway", "text/html", "<html>", "Failed"),
+        ("302 Found", "text/html", "<html>", "Failed"),
         ("200 OK", JSON, "{}", "Failed"),
+        ("200 OK", JSON, "[{\"id\":", "Failed"),
         ("200 OK", "text/html", "<html>", "Failed"),
     ] {
         let marathon = Marathon::listening().await;
@@ -454,6 +458,49 @@ async fn a_list_of_pods_that_fails_costs_no_app() {
             format!("{:?}", list.pods).starts_with(extent),
             "{status} {:?}",
             list.pods
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_pod_whose_status_fails_holds_up_no_app() {
+    for (status, content_type, body) in [
+        ("500 Internal Server Error", "application/json", "{}"),
+        ("404 Not Found", "text/html", "<html>"),
+        ("404 Not Found", "application/json", "{}"),
+        ("200 OK", "text/html", "<html>"),
+        ("200 OK", "application/json", "{}"),
+    ] {
+        let marathon = Marathon::listening().await;
+        let mut subject = Subject::running(config(&marathon));
+        let mut stream = marathon.stream().await;
+        let [apps, pods] = lists(&marathon).await;
+        pods.json("[]").await;
+        apps.json(r#"{"apps":[]}"#).await;
+        synced(&mut subject).await;
+        // No list has it.
+        stream
+            .event("pod_updated_event", r#"{"uri":"/v2/pods/shop/web"}"#)
+            .await;
+        let path = "/v2/pods/shop/web::status";
+        let pod = marathon.asked(path).await;
+        pod.answer(status, content_type, body).await;
+        stream
+            .event("api_post_event", r#"{"appDefinition":{"id":"/web"}}"#)
+            .await;
+        let app = loop {
+            let asked = marathon.any().await;
+            if asked.path() == "/v2/apps/web" {
+                break asked;
+            }
+            assert_eq!(asked.path(), path);
+            asked.answer(status, content_type, body).await;
+        };
+        app.json(r#"{"app":{"id":"/web","tasks":[]}}"#).await;
+        let facts = subject.facts().await;
+        assert!(
+            matches!(&facts[..], [Event::AppChanged(web)] if web.app.id.as_str() == "/web"),
+            "{status}: {facts:?}"
         );
     }
 }
