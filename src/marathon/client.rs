@@ -70,9 +70,9 @@ impl MarathonClient {
         }
     }
 
-    /// True if the last list of pods did not come in time, and the next one is waited for longer.
-    pub(super) fn is_more_patient_with_pods(&self) -> bool {
-        self.pods_patience.has_grown()
+    /// The patience with the list of pods.
+    pub(super) fn pods_patience(&self) -> &PodsPatience {
+        &self.pods_patience
     }
 
     /// Asks one question, within its limits.

@@ -24,6 +24,10 @@ struct PodsWait {
     limit: Duration,
     /// True if the last list of pods did not come in time, and the next one gets more.
     has_grown: bool,
+    /// True since a list of pods did not come in the longest time, until one comes.
+    is_hopeless: bool,
+    /// Time that the last list waited for pods that did not come.
+    in_vain: Duration,
 }
 
 impl PodsPatience {
@@ -32,6 +36,8 @@ impl PodsPatience {
         let wait = PodsWait {
             limit: first,
             has_grown: false,
+            is_hopeless: false,
+            in_vain: Duration::ZERO,
         };
         Self {
             first,
@@ -39,9 +45,16 @@ impl PodsPatience {
         }
     }
 
-    /// True if the last list of pods did not come in time, and the next one is waited for longer.
+    /// True if the last list of pods did not come in time, and the next one is waited for longer than
+    /// any since one came.
     pub(super) fn has_grown(&self) -> bool {
-        self.wait().has_grown
+        let wait = self.wait();
+        wait.has_grown && !wait.is_hopeless
+    }
+
+    /// Time that the last list waited for pods that did not come.
+    pub(super) fn in_vain(&self) -> Duration {
+        self.wait().in_vain
     }
 
     /// The list of apps, and beside it that of pods or its failure, within `whole`. The pods are waited
@@ -79,20 +92,27 @@ impl PodsPatience {
             Some(Ok(_)) => PodsWait {
                 limit: self.first.max(begun.elapsed().saturating_sub(took) * 2),
                 has_grown: false,
+                is_hopeless: false,
+                in_vain: Duration::ZERO,
             },
             Some(Err(_)) => PodsWait {
                 has_grown: false,
+                in_vain: Duration::ZERO,
                 ..*self.wait()
             },
             None if limit < left => PodsWait {
                 limit: (limit * 2).min(whole),
                 has_grown: true,
+                in_vain: waits,
+                ..*self.wait()
             },
             // No wait is long enough: that of the apps, which are listed by then, is not to be longer
             // for it.
             None => PodsWait {
                 limit: self.first,
                 has_grown: false,
+                is_hopeless: true,
+                in_vain: waits,
             },
         };
         *self.wait() = next;
@@ -166,11 +186,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_wait_ends_with_the_whole_answer_and_begins_anew() {
         let patience = PodsPatience::new(FIRST);
-        for waited in [3, 6, 12, 24, 48, 96, 120, 3, 6] {
+        let in_vain = async |seconds| {
             let (took, came) = joined(&patience, Duration::ZERO, WHOLE * 2).await;
-            assert_eq!((took, came), (SECOND * waited, false));
-            assert_eq!(patience.has_grown(), waited != 120);
+            assert_eq!((took, came), (SECOND * seconds, false));
+            assert_eq!(patience.in_vain(), took);
+        };
+        for seconds in [3, 6, 12, 24, 48, 96] {
+            in_vain(seconds).await;
+            assert!(patience.has_grown(), "{seconds}");
         }
+        // What is longer than that was tried before.
+        for seconds in [120, 3, 6] {
+            in_vain(seconds).await;
+            assert!(!patience.has_grown(), "{seconds}");
+        }
+        joined(&patience, Duration::ZERO, SECOND).await;
+        assert_eq!(patience.in_vain(), Duration::ZERO);
+        in_vain(3).await;
+        assert!(patience.has_grown());
         // Apps that came late are handed on all the same.
         let patience = PodsPatience::new(FIRST);
         let late = WHOLE.saturating_sub(SECOND);

@@ -391,10 +391,12 @@ async fn sleep_until(instant: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::client::FetchAnswer;
     use super::super::config::BaseUrl;
     use super::super::error::Error;
     use super::super::stream::StreamPhase;
     use super::*;
+    use crate::state::event::List;
 
     const STABLE_AFTER: Duration = Duration::from_secs(60);
 
@@ -523,6 +525,30 @@ mod tests {
         assert_eq!(subscriber.wake_at(now), Some(now + wait));
         subscriber.ask(Instant::now());
         assert_eq!(subscriber.fetch_tasks.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_waited_for_pods_in_vain_took_what_its_apps_took() {
+        let mut subscriber = subscriber();
+        follow(&mut subscriber);
+        let everything = RefreshNeeded::Everything(Purpose::Routine);
+        subscriber.want(everything.clone(), "test");
+        subscriber.ask(Instant::now());
+        let sent_at = Instant::now();
+        let patience = subscriber.client.pods_patience().clone();
+        let apps = async { Ok(List::default()) };
+        let pods = std::future::pending();
+        let (list, _) = patience.join(apps, pods, STABLE_AFTER).await.unwrap();
+        let at = Instant::now();
+        subscriber.finish_fetch(Fetched {
+            id: 1,
+            result: Ok(FetchAnswer::Fact(Event::Synced(list))),
+            at,
+            took: at - sent_at,
+        });
+        subscriber.want(everything, "test");
+        let pause = subscriber.config.list_pause;
+        assert_eq!(subscriber.fetch_queue.list_wake_at(at), Some(at + pause));
     }
 
     #[tokio::test(start_paused = true)]

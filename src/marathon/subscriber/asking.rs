@@ -201,6 +201,15 @@ impl Subscriber {
     ) {
         let fetch = finished.fetch.clone();
         self.failing.remove(fetch.what());
+        // Pods that did not come say nothing of the time that lists take.
+        let took = match fetch {
+            Fetch::Everything(_) => took.saturating_sub(self.client.pods_patience().in_vain()),
+            Fetch::Group(_)
+            | Fetch::App(_)
+            | Fetch::Pod(_)
+            | Fetch::Definition(..)
+            | Fetch::PodDefinition(..) => took,
+        };
         let overtaken = match answer {
             FetchAnswer::Fact(_) => self.fetch_queue.answered(&fetch, took, at),
             FetchAnswer::Elsewhere => {
@@ -274,7 +283,7 @@ impl Subscriber {
                 // Once more soon, and again while it is given more time; then with the timer: each time
                 // costs Marathon a list of apps, too.
                 let is_first = self.failing.insert(PODS, now).is_none();
-                if is_first || self.client.is_more_patient_with_pods() {
+                if is_first || self.client.pods_patience().has_grown() {
                     let later = RefreshNeeded::EverythingLater(Purpose::Routine);
                     self.want(later, "pods");
                 }
