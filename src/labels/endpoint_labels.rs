@@ -1,33 +1,38 @@
-//! Labels of a pod's endpoints -> labels of its ports.
+//! Labels of a pod's endpoints, and of an app's ports -> labels of ports by index.
 //!
 //! An endpoint is one port, so its labels need no index: on the endpoint at position 2,
 //! `HAPROXY_VHOST` and `HAPROXY_0_VHOST` both are the pod's `HAPROXY_2_VHOST`. Where several of these
 //! say different things, the endpoint's own label without an index is read before the one with it, and
 //! either before the pod's.
+//!
+//! A port of an app may have labels too. marathon-lb reads none of them, so only those count that are
+//! this daemon's own: no definition has these by accident. Their problems name them as they are written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::config::Config;
 use super::key::{numbered, under_prefix};
-use super::label::MARATHON_ACME;
+use super::label::{LabelPrefix, MARATHON_ACME, Position};
 use super::report::is_about_access;
+use super::table;
 use crate::state::app::{App, Labels};
 use crate::state::problem::{Problem, Reason, Subject, quoted, shown};
 
-/// A pod with the labels of its endpoints among its own; nothing for an app and for a pod whose
-/// endpoints have none.
+/// A pod or an app with the labels of its ports among its own; nothing where no port has one.
 pub(super) struct EndpointLabels {
     joined: Option<Joined>,
 }
 
 struct Joined {
-    pod: App,
+    app: App,
     problems: Vec<Problem>,
     /// Ports with a label that restricts access and that cannot be told from another.
     guarded: BTreeSet<usize>,
+    /// Of an app: the port and the written key of each label that is read, by the key with an index.
+    written: BTreeMap<String, (usize, String)>,
 }
 
-/// A label of an endpoint.
+/// A label of an endpoint, or of a port of an app.
 #[derive(Clone, Copy)]
 struct Written<'a> {
     port: usize,
@@ -35,7 +40,7 @@ struct Written<'a> {
     value: &'a str,
 }
 
-/// The parts of a key of an endpoint.
+/// The parts of the key of such a label.
 struct EndpointKey<'a> {
     prefix: &'a str,
     index: Option<&'a str>,
@@ -43,29 +48,30 @@ struct EndpointKey<'a> {
 }
 
 impl EndpointLabels {
-    /// Reads the labels of the endpoints of a pod.
+    /// Reads the labels of the endpoints of a pod, or of the ports of an app.
     pub(super) fn of(config: &Config, app: &App) -> Self {
-        let mut of_ports = app.labels.of_ports().peekable();
-        if of_ports.peek().is_none() {
+        let read = app.labels.of_ports().filter_map(|(port, key, value)| {
+            let parts = EndpointKey::of(config, key)?;
+            let counts = app.is_pod() || parts.is_our_own(config);
+            counts.then_some((Written { port, key, value }, parts))
+        });
+        let mut read = read.peekable();
+        if read.peek().is_none() {
             return Self { joined: None };
         }
-        let pod = App {
-            labels: Labels::default(),
-            ..app.clone()
-        };
         let mut joined = Joined {
-            pod,
+            app: App {
+                labels: Labels::default(),
+                ..app.clone()
+            },
             problems: Vec::new(),
             guarded: BTreeSet::new(),
+            written: BTreeMap::new(),
         };
         let mut by_key: BTreeMap<String, Written<'_>> = BTreeMap::new();
         let mut plain: Vec<(Written<'_>, EndpointKey<'_>)> = Vec::new();
         let mut indexed = Vec::new();
-        for (port, key, value) in of_ports {
-            let written = Written { port, key, value };
-            let Some(parts) = EndpointKey::of(config, key) else {
-                continue;
-            };
+        for (written, parts) in read {
             match parts.index {
                 None => plain.push((written, parts)),
                 Some("0") => indexed.push((written, parts)),
@@ -88,21 +94,42 @@ impl EndpointLabels {
                 && read.value != value
             {
                 let name = EndpointKey::of(config, key).map_or("", |parts| parts.name);
-                let other = format!("the label {} of the endpoint itself", shown(read.key));
+                let other = format!("the label {} of the port itself", shown(read.key));
                 joined.note_conflict(key, name, *read, &other);
             }
         }
-        let of_endpoints = by_key.iter().map(|(key, read)| (key.as_str(), read.value));
+        let of_ports = by_key.iter().map(|(key, read)| (key.as_str(), read.value));
         // Of two labels of one key the last counts.
-        joined.pod.labels = app.labels.iter().chain(of_endpoints).collect();
+        joined.app.labels = app.labels.iter().chain(of_ports).collect();
+        if !app.is_pod() {
+            let written = by_key.into_iter();
+            let written = written.map(|(key, read)| (key, (read.port, read.key.to_owned())));
+            joined.written = written.collect();
+        }
         Self {
             joined: Some(joined),
         }
     }
 
-    /// The pod with all of these labels, in the place of `app`.
+    /// The app or the pod with all of these labels, in the place of `app`.
     pub(super) fn app<'a>(&'a self, app: &'a App) -> &'a App {
-        self.joined.as_ref().map_or(app, |joined| &joined.pod)
+        self.joined.as_ref().map_or(app, |joined| &joined.app)
+    }
+
+    /// The problem of a label of [`app`](Self::app), with the key as an app's port has it, and the port.
+    pub(super) fn as_written(&self, problem: Problem) -> Problem {
+        let found = self.joined.as_ref().and_then(|joined| {
+            let (port, key) = joined.written.get(problem.label.as_ref()?)?;
+            Some((joined.named(*port), key.clone()))
+        });
+        let Some((port, key)) = found else {
+            return problem;
+        };
+        Problem {
+            label: Some(key),
+            message: format!("on {port}: {}", problem.message),
+            ..problem
+        }
     }
 
     /// Labels that are left out.
@@ -136,18 +163,25 @@ impl<'a> EndpointKey<'a> {
             })
         })
     }
+
+    /// True for a label about one port that marathon-lb does not have.
+    fn is_our_own(&self, config: &Config) -> bool {
+        let found = table::find(LabelPrefix::MarathonLb, self.name, Position::Port);
+        self.prefix.eq_ignore_ascii_case(&config.label_prefix)
+            && found.is_some_and(|(_, label)| label.is_our_own)
+    }
 }
 
 impl Joined {
     fn note_index(&mut self, written: Written<'_>, parts: &EndpointKey<'_>) {
         let index = parts.index.unwrap_or_default();
         let message = format!(
-            "{} has the index {}, and an endpoint is one port",
-            self.endpoint(written.port),
+            "it stands on {}, which is one port, and has the index {}",
+            self.named(written.port),
             shown(index)
         );
         let (prefix, name) = (parts.prefix, shown(parts.name));
-        let remedy = format!("write {prefix}_{name} on the endpoint that it is about");
+        let remedy = format!("write {prefix}_{name} on the port that it is about");
         self.note(written.port, written.key, parts.name, message, remedy);
     }
 
@@ -156,7 +190,7 @@ impl Joined {
     fn note_conflict(&mut self, key: &str, name: &str, read: Written<'_>, words: &str) {
         let message = format!(
             "{} has two values for it, and {words} is read ({})",
-            self.endpoint(read.port),
+            self.named(read.port),
             quoted(read.value)
         );
         let remedy = "keep one of the two labels".to_owned();
@@ -170,7 +204,7 @@ impl Joined {
             self.guarded.insert(port);
         }
         self.problems.push(Problem {
-            subject: Subject::App(self.pod.id.clone()),
+            subject: Subject::App(self.app.id.clone()),
             label: Some(key.to_owned()),
             reason: match is_guard {
                 true => Reason::UnsupportedGuard,
@@ -184,11 +218,14 @@ impl Joined {
         });
     }
 
-    /// Words for an endpoint.
-    fn endpoint(&self, port: usize) -> String {
-        let port = self.pod.layout.ports.get(port);
-        let name = port.and_then(|port| port.name.as_deref());
-        format!("the endpoint {}", quoted(name.unwrap_or_default()))
+    /// Words for an endpoint, or for a port of an app.
+    fn named(&self, port: usize) -> String {
+        let named = self.app.layout.ports.get(port);
+        match named.and_then(|port| port.name.as_deref()) {
+            Some(name) if self.app.is_pod() => format!("the endpoint {}", quoted(name)),
+            Some(name) => format!("the port {}", quoted(name)),
+            None => format!("port {port}"),
+        }
     }
 }
 

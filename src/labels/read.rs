@@ -71,8 +71,8 @@ pub(super) fn read(
     if config.is_framework(&app.id) {
         return ReadLabels::default();
     }
-    let of_endpoints = EndpointLabels::of(config, app);
-    let app = of_endpoints.app(app);
+    let of_single_ports = EndpointLabels::of(config, app);
+    let app = of_single_ports.app(app);
     let mut labels = SupportedLabels::of(config, app);
     let in_app_group = selection::is_in_group(config, &labels.of_app);
     let in_group = in_app_group
@@ -96,7 +96,7 @@ pub(super) fn read(
     };
     let mut problems = ProblemList::default();
     problems.extend(labels.problems(app));
-    problems.extend(of_endpoints.problems().cloned());
+    problems.extend(of_single_ports.problems().cloned());
     problems.extend(labels.of_deployments(app));
     let unclear = ports.iter().flat_map(|port| &port.own);
     problems.extend(unclear.filter_map(|label| {
@@ -132,7 +132,7 @@ pub(super) fn read(
             backend.networks.clone_from(&config.tasks.networks);
         }
         let check_templates = draft.checks.take();
-        let guards = report.guards(index) || of_endpoints.guards(index);
+        let guards = report.guards(index) || of_single_ports.guards(index);
         let (mut route, mut rejected) = draft.finish(number, check, guards);
         rejected.extend(limits.take(app, &mut route));
         if config.tasks.active_checks && route.is_reached() && backend.server.is_none() {
@@ -148,7 +148,7 @@ pub(super) fn read(
             });
             backend.check = check.map(Box::new);
         }
-        problems.append(rejected);
+        problems.append(rejected.map(|problem| of_single_ports.as_written(problem)));
         let known = previous.and_then(|previous| previous.port(index));
         let shared_backend = known.and_then(|known| known.backend.as_ref());
         served.push(ReadPort {
@@ -157,7 +157,8 @@ pub(super) fn read(
             backend: (!backend.is_usual()).then(|| shared(shared_backend, backend)),
         });
     }
-    problems.extend(report.problems);
+    let reported = report.problems.into_iter();
+    problems.extend(reported.map(|problem| of_single_ports.as_written(problem)));
     if !asks_for_hosts {
         problems.extend(unreached(config, app, &served));
     }

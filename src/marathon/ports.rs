@@ -26,6 +26,29 @@ pub(super) fn layout(app: &wire::AppWithTasks<'_>) -> Result<Layout, TranslateEr
     Ok(Layout::of_app(networking, ports))
 }
 
+/// The labels of an app's single ports: the port's place in its [`layout`], key and value.
+pub(super) fn labels<'a>(
+    app: &'a wire::AppWithTasks<'_>,
+    layout: &Layout,
+) -> impl Iterator<Item = (usize, &'a str, &'a str)> {
+    let mappings = mappings(app);
+    let are_mapped = match layout.networking {
+        Networking::Host => false,
+        Networking::Bridge => !mappings.is_empty(),
+        Networking::Container | Networking::Pod => true,
+    };
+    let (mapped, defined) = match are_mapped {
+        true => (mappings, &[][..]),
+        false => (&[][..], &*app.port_definitions),
+    };
+    let labels = mapped.iter().map(|mapping| &mapping.labels);
+    let labels = labels.chain(defined.iter().map(|definition| &definition.labels));
+    labels.enumerate().flat_map(|(place, labels)| {
+        let given = labels.iter();
+        given.filter_map(move |(key, value)| Some((place, &**key, &**value.as_ref()?)))
+    })
+}
+
 /// The networking mode: 1.4's fields first, overridden by the last of `networks` (1.5 and later),
 /// where an entry without a mode is a container network.
 fn networking(app: &wire::AppWithTasks<'_>) -> Result<Networking, TranslateError> {

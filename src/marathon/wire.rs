@@ -212,6 +212,8 @@ pub(super) struct PortDefinition<'a> {
     pub name: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub protocol: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "null_is_default")]
+    pub labels: BTreeMap<Text<'a>, Option<Text<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -227,6 +229,8 @@ pub(super) struct PortMapping<'a> {
     pub name: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub protocol: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "null_is_default")]
+    pub labels: BTreeMap<Text<'a>, Option<Text<'a>>>,
 }
 
 #[derive(Deserialize)]

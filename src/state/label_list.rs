@@ -1,4 +1,4 @@
-//! An app's labels, and those of a pod's endpoints, in one piece of memory.
+//! An app's labels, and those of its ports, in one piece of memory.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,8 +22,8 @@ impl Labels {
         self.all().filter(|(key, _)| !key.starts_with(OF_PORT))
     }
 
-    /// Position of the port, key and value of the labels that single ports have: those of a pod's
-    /// endpoints.
+    /// Position of the port, key and value of the labels that single ports have, which of a pod are
+    /// its endpoints.
     pub fn of_ports(&self) -> impl Iterator<Item = (usize, &str, &str)> {
         self.all().filter_map(|(key, value)| {
             let (port, key) = key.strip_prefix(OF_PORT)?.split_once(OF_PORT)?;
@@ -31,7 +31,7 @@ impl Labels {
         })
     }
 
-    /// The labels of a pod, and those of its endpoints by position.
+    /// The labels of an app or a pod, and those of its ports by position.
     pub fn with_ports<K: Into<String>, V: Into<String>>(
         labels: impl IntoIterator<Item = (K, V)>,
         of_ports: impl IntoIterator<Item = (usize, K, V)>,

@@ -38,6 +38,15 @@ impl ProblemList {
         self.unlisted += other.unlisted;
     }
 
+    /// The list with each of its problems in other words.
+    #[must_use]
+    pub fn map(self, words: impl FnMut(Problem) -> Problem) -> Self {
+        Self {
+            listed: self.listed.into_iter().map(words).collect(),
+            unlisted: self.unlisted,
+        }
+    }
+
     /// Adds problems that are not listed.
     pub fn add_unlisted(&mut self, count: usize) {
         self.unlisted += count;

@@ -324,6 +324,60 @@ fn an_app_has_its_versions_labels_and_checks() {
     assert!(list.apps[0].tasks.is_empty());
 }
 
+/// The labels of an app's single ports.
+fn port_labels(fields: Value) -> Vec<(usize, String, String)> {
+    let mut app = json!({"id": "/web", "labels": {"a": "b"}});
+    let Value::Object(fields) = fields else {
+        panic!("fields are an object");
+    };
+    app.as_object_mut().unwrap().extend(fields);
+    let list = apps(&json!([app]));
+    assert!(list.unreadable.is_empty(), "{:?}", list.unreadable);
+    let labels = &list.apps[0].app.labels;
+    assert!(labels.iter().eq([("a", "b")]));
+    let of_ports = labels.of_ports();
+    let of_ports = of_ports.map(|(port, key, value)| (port, key.to_owned(), value.to_owned()));
+    of_ports.collect()
+}
+
+#[test]
+fn labels_of_ports_are_those_of_the_list_that_the_ports_are_from() {
+    let mappings = json!([{"containerPort": 80}, {"labels": {"m": "1", "odd": null}}]);
+    let definitions = json!([{"port": 1, "labels": {"d": "0"}}, {"port": 2, "labels": null}]);
+    let mapped = vec![(1, "m".to_owned(), "1".to_owned())];
+    let defined = vec![(0, "d".to_owned(), "0".to_owned())];
+    for (networking, expected) in [
+        (json!({"networks": [{"mode": "host"}]}), &defined),
+        (json!({}), &defined),
+        (json!({"networks": [{"mode": "container/bridge"}]}), &mapped),
+        (json!({"networks": [{"mode": "container"}]}), &mapped),
+    ] {
+        let mut fields = networking;
+        fields["container"] = json!({ "portMappings": mappings });
+        fields["portDefinitions"] = definitions.clone();
+        assert_eq!(port_labels(fields.clone()), *expected, "{fields}");
+    }
+    let docker = json!({"network": "BRIDGE", "portMappings": mappings});
+    let of_1_4 = json!({"container": {"docker": docker}, "portDefinitions": definitions});
+    assert_eq!(port_labels(of_1_4), mapped);
+    let without =
+        json!({"container": {"docker": {"network": "BRIDGE"}}, "portDefinitions": definitions});
+    assert_eq!(port_labels(without), defined);
+}
+
+#[test]
+fn ports_without_labels_take_no_memory_for_them() {
+    let labels = |definition: Value| {
+        let app = json!({"id": "/web", "labels": {"a": "b"}, "portDefinitions": [definition]});
+        apps(&json!([app])).apps.remove(0).app.labels.clone()
+    };
+    let without = labels(json!({"port": 1}));
+    assert_eq!(without.len(), 1);
+    for none in [json!({}), json!(null), json!({"odd": null})] {
+        assert_eq!(labels(json!({"port": 1, "labels": none})), without);
+    }
+}
+
 #[test]
 fn health_checks_are_read_and_what_makes_no_sense_in_them_is_missing() {
     let list = apps(&json!([

@@ -9,9 +9,11 @@ use super::error::TranslateError;
 use super::health_checks::health_checks;
 use super::task::{health, task_state};
 use crate::marathon::ids::{self, Owner};
-use crate::marathon::ports::layout;
+use crate::marathon::ports::{self, layout};
 use crate::marathon::wire;
-use crate::state::app::{AgentHost, App, AppId, AppVersion, HealthChecks, Task, TaskId, TaskState};
+use crate::state::app::{
+    AgentHost, App, AppId, AppVersion, HealthChecks, Labels, Task, TaskId, TaskState,
+};
 use crate::state::event::{ListedApp, UnreadableApp};
 
 /// An app or a pod that cannot be used.
@@ -92,11 +94,11 @@ pub(super) fn listed_app(
 
 fn named_app(
     id: AppId,
-    app: wire::AppWithTasks<'_>,
+    mut app: wire::AppWithTasks<'_>,
     shared: &mut SharedParts,
 ) -> Result<ListedApp, TranslateError> {
     let layout = layout(&app);
-    let listed = app.tasks.ok_or(TranslateError::NoTasks {
+    let listed = app.tasks.take().ok_or(TranslateError::NoTasks {
         embed: "embed=apps.tasks",
     })?;
     let text = app.version.as_deref();
@@ -119,16 +121,18 @@ fn named_app(
         .and_then(|info| info.last_config_change_at.as_deref())
         .and_then(ids::version)
         .unwrap_or(version);
+    let layout = layout?;
     let labels = app.labels.iter();
     let labels = labels.filter_map(|(name, value)| Some((&**name, &**value.as_ref()?)));
+    let labels = Labels::with_ports(labels, ports::labels(&app, &layout));
     Ok(ListedApp {
         app: Arc::new(App {
             id,
             version,
             config_version,
             instances: app.instances.unwrap_or(0),
-            labels: labels.collect(),
-            layout: Arc::new(layout?),
+            labels,
+            layout: Arc::new(layout),
             health_checks: shared.health_checks(health_checks(&app.health_checks)),
         }),
         tasks,
