@@ -231,17 +231,22 @@ impl Joined {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::assigned_ports::AssignedPorts;
     use super::super::read;
     use super::super::tests::{config, web};
     use super::*;
+    use crate::state::app::{Layout, Networking};
 
     /// A pod whose second endpoint has its own host, with one more label of the pod itself.
     fn read_beside_own_host(label: Option<(&str, &str)>) -> read::ReadLabels {
         let group = Some(("HAPROXY_GROUP", "external"));
         let own = [(1, "HAPROXY_VHOST", "own.test")];
+        let ports = web(&[]).layout.ports.clone();
         let pod = App {
             labels: Labels::with_ports(group.into_iter().chain(label), own),
+            layout: Arc::new(Layout::of_app(Networking::Pod, ports)),
             ..web(&[])
         };
         read::read(&config(), &pod, &AssignedPorts::default(), None)

@@ -45,7 +45,7 @@ pub(super) fn labels<'a>(
     let labels = labels.chain(defined.iter().map(|definition| &definition.labels));
     labels.enumerate().flat_map(|(place, labels)| {
         let given = labels.iter();
-        given.filter_map(move |(key, value)| Some((place, &**key, &**value.as_ref()?)))
+        given.map(move |(key, value)| (place, &**key, wire::label_value(value)))
     })
 }
 

@@ -22,6 +22,12 @@ pub(super) use pod::{
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// The value of a label. Without one it is empty: it is there, and one that restricts access does so
+/// without a value too.
+pub(super) fn label_value<'a>(value: &'a Option<Text<'_>>) -> &'a str {
+    value.as_deref().unwrap_or_default()
+}
+
 impl Deref for Text<'_> {
     type Target = str;
 

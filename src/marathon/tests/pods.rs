@@ -104,7 +104,11 @@ fn endpoints_of_all_containers_are_the_ports() {
         ("log", true, Some(514), Protocol::Udp),
     ];
     assert!(ports.eq(expected));
-    assert!(labels.iter().eq([("HAPROXY_GROUP", "external")]));
+    assert!(
+        labels
+            .iter()
+            .eq([("HAPROXY_GROUP", "external"), ("none", "")])
+    );
     assert!(labels.of_ports().eq([(0, "HAPROXY_VHOST", "web.test")]));
     let check = &app.health_checks[0];
     assert_eq!(check.protocol, CheckProtocol::MesosHttps);

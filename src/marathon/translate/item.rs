@@ -123,7 +123,7 @@ fn named_app(
         .unwrap_or(version);
     let layout = layout?;
     let labels = app.labels.iter();
-    let labels = labels.filter_map(|(name, value)| Some((&**name, &**value.as_ref()?)));
+    let labels = labels.map(|(name, value)| (&**name, wire::label_value(value)));
     let labels = Labels::with_ports(labels, ports::labels(&app, &layout));
     Ok(ListedApp {
         app: Arc::new(App {

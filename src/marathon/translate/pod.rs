@@ -13,6 +13,7 @@ use super::task::container_state;
 use crate::marathon::ids::{self, Owner};
 use crate::marathon::wire::{
     PodCheck, PodEndpoint, PodInstance, PodNetwork, PodSpec, PodStatus, StatusContainer,
+    label_value,
 };
 use crate::state::app::{
     App, AppId, AppVersion, CheckProtocol, Definition, Few, Health, HealthCheck, HealthChecks,
@@ -121,10 +122,10 @@ fn named_pod(
         tasks.extend(containers.filter_map(|container| read.task(container, &endpoints, shared)));
     }
     let of_pod = spec.labels.iter();
-    let of_pod = of_pod.filter_map(|(key, value)| Some((&**key, &**value.as_ref()?)));
+    let of_pod = of_pod.map(|(key, value)| (&**key, label_value(value)));
     let of_endpoints = endpoints.iter().enumerate().flat_map(|(place, endpoint)| {
         let labels = endpoint.endpoint.labels.iter();
-        labels.filter_map(move |(key, value)| Some((place, &**key, &**value.as_ref()?)))
+        labels.map(move |(key, value)| (place, &**key, label_value(value)))
     });
     let current = current.unwrap_or(AppVersion(0));
     Ok(ListedApp {
