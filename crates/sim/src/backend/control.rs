@@ -36,6 +36,7 @@ pub(super) struct Inner {
     pub(super) identity: Identity,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) healthy: AtomicBool,
+    pub(super) ready: AtomicBool,
     pub(super) answered: AtomicU64,
     pub(super) cut: AtomicU64,
     pub(super) in_flight: watch::Sender<u64>,
@@ -51,6 +52,7 @@ impl Control {
             identity,
             addresses: addresses.collect::<io::Result<_>>()?,
             healthy: AtomicBool::new(true),
+            ready: AtomicBool::new(true),
             answered: AtomicU64::new(0),
             cut: AtomicU64::new(0),
             in_flight: watch::Sender::new(0),
@@ -80,6 +82,17 @@ impl Control {
     /// Makes `GET /health` answer 200 or 503.
     pub fn set_healthy(&self, healthy: bool) {
         self.0.healthy.store(healthy, Ordering::SeqCst);
+    }
+
+    /// True if it answers readiness checks with 200.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.ready.load(Ordering::SeqCst)
+    }
+
+    /// Makes it answer readiness checks with 200 or 503.
+    pub fn set_ready(&self, ready: bool) {
+        self.0.ready.store(ready, Ordering::SeqCst);
     }
 
     /// Accepts requests but answers none before [`Control::release`].

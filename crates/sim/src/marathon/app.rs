@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::complete::{
-    complete_checks, complete_container, complete_ports, defaults, expunges_lost, is_empty,
-    leaves_out_when_empty, mode,
+    complete_checks, complete_container, complete_ports, complete_readiness_check, defaults,
+    expunges_lost, is_empty, leaves_out_when_empty, mode,
 };
 use super::pod::Container;
 
@@ -23,6 +23,8 @@ pub(super) struct App {
     pub(super) mode: Mode,
     pub(super) ports: Vec<Port>,
     pub(super) checks: Vec<Check>,
+    /// The name of its readiness check, if it has one.
+    pub(super) readiness_check: Option<String>,
     /// `upgradeStrategy.minimumHealthCapacity`, a share of the instances.
     pub(super) minimum_health: f64,
     /// `upgradeStrategy.maximumOverCapacity`, a share of the instances.
@@ -104,6 +106,7 @@ impl App {
             .collect();
         let ports = complete_ports(&mut json, mode, &kept, &mut used)?;
         let checks = complete_checks(&mut json)?;
+        let readiness_check = complete_readiness_check(&mut json)?;
         let instances = match json.get("instances").and_then(Value::as_u64) {
             Some(instances) => usize::try_from(instances).unwrap_or(usize::MAX),
             None => return Err(Invalid("instances must be a number".into())),
@@ -135,6 +138,7 @@ impl App {
             mode,
             ports,
             checks,
+            readiness_check,
             minimum_health,
             maximum_over,
             expunges_lost,

@@ -195,6 +195,24 @@ impl Cluster {
         Ok(())
     }
 
+    /// Makes one task ready, or not.
+    ///
+    /// # Errors
+    /// [`Error::NoTask`].
+    pub fn set_task_ready(&self, task: &str, ready: bool) -> Result<(), Error> {
+        let view = self.task(task)?;
+        if let Some(control) = view.control {
+            control.set_ready(ready);
+        }
+        Ok(())
+    }
+
+    /// Whether tasks that start from now on are not ready until [they are
+    /// made so](Self::set_task_ready).
+    pub fn start_tasks_unready(&self, unready: bool) {
+        self.shared.with(|world| world.starts_unready = unready);
+    }
+
     /// Ends a task's process at once, in the middle of its requests.
     ///
     /// # Errors

@@ -206,6 +206,34 @@ pub(super) fn complete_checks(json: &mut Map<String, Value>) -> Result<Vec<Check
     Ok(checks)
 }
 
+/// Makes the readiness check whole, of which there is one at most; its name.
+pub(super) fn complete_readiness_check(
+    json: &mut Map<String, Value>,
+) -> Result<Option<String>, Invalid> {
+    let list = json.get_mut("readinessChecks");
+    let list = list.and_then(Value::as_array_mut);
+    let Some(entries) = list.filter(|entries| !entries.is_empty()) else {
+        return Ok(None);
+    };
+    let [Value::Object(fields)] = entries.as_mut_slice() else {
+        return Err(Invalid("one readiness check, which is an object".into()));
+    };
+    for (key, value) in [
+        ("name", json!("readinessCheck")),
+        ("protocol", json!("HTTP")),
+        ("path", json!("/")),
+        ("portName", json!("http-api")),
+        ("intervalSeconds", json!(30)),
+        ("timeoutSeconds", json!(10)),
+        ("httpStatusCodesForReady", json!([200])),
+        ("preserveLastResponse", json!(false)),
+    ] {
+        fields.entry(key).or_insert(value);
+    }
+    let name = fields.get("name").and_then(Value::as_str);
+    Ok(name.map(str::to_owned))
+}
+
 /// True if the tasks of a lost agent are forgotten and replaced at once: the default. Other strategies
 /// wait for longer than any test.
 pub(super) fn expunges_lost(json: &Map<String, Value>) -> bool {

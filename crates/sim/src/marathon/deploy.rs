@@ -1,6 +1,6 @@
 //! Changes of definitions, and the deployments that carry them out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -338,6 +338,7 @@ fn begin(world: &mut World, id: &str, force: bool, change: &Change<'_>) -> Resul
             steps,
             step: 1,
             cancel: cancel.clone(),
+            ready: BTreeMap::new(),
         },
     );
     // A plan without steps is only told when it is done.

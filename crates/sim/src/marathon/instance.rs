@@ -129,7 +129,7 @@ impl Instance {
     }
 
     /// True if a deployment counts it as good: running, and healthy if there are checks.
-    pub(super) fn is_ready(&self) -> bool {
+    pub(super) fn is_good(&self) -> bool {
         self.condition == Condition::Running
             && (self.app.checks.is_empty() || self.healthy() == Some(true))
     }

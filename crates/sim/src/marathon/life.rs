@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::agent::bind;
 use super::health;
 use super::instance::Condition;
+use super::readiness;
 use super::shared::Shared;
 use super::task::heal;
 use crate::backend::{Backend, Cause, Exit, Identity};
@@ -38,6 +39,7 @@ async fn live(shared: &Arc<Shared>, key: u64) {
         let exit = tokio::select! {
             exit = backend.exited() => exit,
             never = health::watch(shared, key, &control) => match never {},
+            never = readiness::watch(shared, key, &control) => match never {},
         };
         if !end(shared, key, exit).await {
             return;
@@ -127,6 +129,7 @@ async fn start(shared: &Arc<Shared>, key: u64) -> Option<Backend> {
         let started_at = world.clock.stamp();
         let instance = world.instances.get_mut(&key)?;
         let control = backend.control();
+        control.set_ready(!world.starts_unready);
         instance.control = Some(control);
         instance.started_at = Some(started_at);
         instance.running_since = Some(Instant::now());

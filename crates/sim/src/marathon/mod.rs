@@ -14,7 +14,7 @@
 //! run by the clock and take stamps.
 //!
 //! Not simulated: the health checks of pods, groups but for the apps below them, dependencies,
-//! constraints, readiness checks, and what nobody here asks of REST, such as lists of tasks and deployments.
+//! constraints, and what nobody here asks of REST, such as lists of tasks and deployments.
 
 mod agent;
 mod app;
@@ -31,6 +31,7 @@ mod life;
 mod node;
 mod observe;
 mod pod;
+mod readiness;
 mod rest;
 mod rollout;
 mod shape;

@@ -16,6 +16,7 @@ use super::dcos;
 use super::health;
 use super::http::{Connection, Request, Response, basic};
 use super::instance::Condition;
+use super::readiness;
 use super::rest;
 use super::shared::Shared;
 use super::stream;
@@ -219,6 +220,7 @@ fn elect(shared: &Shared, node: usize, change: LeaderChange) {
     shared.with(|world| {
         world.leader = Some(node);
         health::wipe(world);
+        readiness::wipe(world);
         world
             .list_faults
             .extend(std::iter::repeat_n(ListFault::Empty, change.empty_lists));

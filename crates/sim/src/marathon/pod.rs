@@ -77,6 +77,7 @@ impl App {
             mode,
             ports,
             checks: Vec::new(),
+            readiness_check: None,
             minimum_health,
             maximum_over,
             expunges_lost: true,

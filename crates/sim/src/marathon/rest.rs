@@ -267,7 +267,7 @@ async fn post(
         world
             .root
             .get(&id)
-            .map(|app| shape::app(world, app, Embed { tasks: true }))
+            .map(|app| shape::app(world, app, Embed::default().with_tasks()))
     });
     Ok(
         Response::json(StatusCode::CREATED, &app.unwrap_or_default())
@@ -330,7 +330,8 @@ async fn app(
     match (request.method.as_str(), path) {
         ("GET" | "HEAD", AppPath::App(id)) => {
             let app = known(&id)?;
-            let json = shared.peek(|world| shape::app(world, &app, Embed { tasks: true }));
+            let embed = Embed::parse(request.parameters("embed")).with_tasks();
+            let json = shared.peek(|world| shape::app(world, &app, embed));
             Ok(ok(json!({ "app": json })))
         }
         ("PUT" | "PATCH", AppPath::App(id)) => {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::app::App;
 use super::health;
+use super::readiness::is_good;
 use super::shared::Shared;
 use super::task::launch;
 use super::world::World;
@@ -20,7 +21,7 @@ pub(super) async fn scale(shared: &Arc<Shared>, target: &Arc<App>) {
     loop {
         let lack = shared
             .until(|world| {
-                let wanted: Vec<(u64, bool)> = wanted(world, &target.id);
+                let wanted: Vec<(u64, bool)> = wanted(world, target);
                 let dying = dying(world, &target.id);
                 let ready = wanted.iter().filter(|(_, ready)| *ready).count();
                 let (have, want) = (wanted.len(), target.instances);
@@ -47,12 +48,12 @@ enum Next {
     Launch(usize),
 }
 
-/// The instances of an app that are to live, oldest first, and whether each is ready.
-fn wanted(world: &World, id: &str) -> Vec<(u64, bool)> {
+/// The instances of an app that are to live, oldest first, and whether each is good.
+fn wanted(world: &World, target: &App) -> Vec<(u64, bool)> {
     world
-        .of_app(id)
+        .of_app(&target.id)
         .filter(|(_, instance)| !instance.decommissioned)
-        .map(|(key, instance)| (key, instance.is_ready()))
+        .map(|(key, instance)| (key, is_good(world, instance, target)))
         .collect()
 }
 
@@ -111,7 +112,7 @@ pub(super) async fn replace(shared: &Arc<Shared>, target: &Arc<App>) {
                     }
                     let is_new = instance.app.version.as_str() >= target.config_version();
                     let list = if is_new { &mut new } else { &mut old };
-                    list.push((key, instance.is_ready()));
+                    list.push((key, is_good(world, instance, target)));
                 }
                 let dying = dying(world, &target.id);
                 let good = new.iter().filter(|(_, ready)| *ready).count();

@@ -4,12 +4,14 @@ use serde_json::{Map, Value, json};
 
 use super::app::App;
 use super::instance::{CheckResult, Condition, Instance, addresses_json};
+use super::readiness;
 use super::world::World;
 
 /// The value of `embed=`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Embed {
     pub(super) tasks: bool,
+    pub(super) readiness: bool,
 }
 
 impl Embed {
@@ -22,8 +24,17 @@ impl Embed {
                 .find_map(|prefix| value.strip_prefix(prefix))
                 .unwrap_or(value);
             embed.tasks |= matches!(bare, "tasks" | "failures");
+            embed.readiness |= bare == "readiness";
         }
         embed
+    }
+
+    /// The same with the tasks, which an answer about one app has in any case.
+    pub(super) fn with_tasks(self) -> Self {
+        Self {
+            tasks: true,
+            ..self
+        }
     }
 }
 
@@ -56,6 +67,10 @@ pub(super) fn app(world: &World, app: &App, embed: Embed) -> Value {
     }
     if embed.tasks {
         json.insert("tasks".into(), tasks(world, &app.id).into());
+    }
+    if embed.readiness {
+        let results = readiness::results(world, app);
+        json.insert("readinessCheckResults".into(), results.into());
     }
     Value::Object(json)
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::instance::{Condition, Instance};
+use super::readiness;
 use super::world::World;
 use crate::backend::Control;
 
@@ -50,6 +51,8 @@ pub struct TaskView {
     pub condition: Condition,
     /// Its health by all checks; `None` is unknown, or no checks.
     pub healthy: Option<bool>,
+    /// Result of its readiness check in the deployment that runs; `None` where there is none.
+    pub ready: Option<bool>,
     /// The position of its agent.
     pub agent: usize,
     /// Its host ports.
@@ -71,7 +74,7 @@ impl TaskView {
             .unwrap_or_default()
     }
 
-    fn new(instance: &Instance, orphan: bool) -> Option<Self> {
+    fn new(world: &World, instance: &Instance, orphan: bool) -> Option<Self> {
         Some(Self {
             id: instance.task_id(),
             instance: instance.id.clone(),
@@ -79,6 +82,7 @@ impl TaskView {
             version: instance.app.version.clone(),
             condition: instance.condition,
             healthy: instance.healthy(),
+            ready: readiness::result(world, instance),
             agent: instance.agent?,
             ports: instance.ports.clone(),
             control: instance.control.clone(),
@@ -131,7 +135,7 @@ impl View {
         Self {
             apps: apps.collect(),
             tasks: tasks
-                .filter_map(|(task, orphan)| TaskView::new(task, orphan))
+                .filter_map(|(task, orphan)| TaskView::new(world, task, orphan))
                 .collect(),
             streams: world.streams.len(),
             deployments: world

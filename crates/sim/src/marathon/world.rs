@@ -56,6 +56,8 @@ pub(super) struct World {
     pub(super) gateway_is_lost: bool,
     pub(super) eof_streams: usize,
     pub(super) health_held: bool,
+    /// True while tasks that start are not ready.
+    pub(super) starts_unready: bool,
     pub(super) request_counts: BTreeMap<(String, String), u64>,
     pub(super) requests: VecDeque<Requested>,
     /// Requests that backends of ended tasks had accepted and never answered.
@@ -98,6 +100,8 @@ pub(super) struct Deployment {
     /// From 1.
     pub(super) step: usize,
     pub(super) cancel: CancellationToken,
+    /// Results of readiness checks, by the task's id.
+    pub(super) ready: BTreeMap<String, bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,6 +223,7 @@ impl World {
             gateway_is_lost: false,
             eof_streams: 0,
             health_held: false,
+            starts_unready: false,
             request_counts: BTreeMap::new(),
             requests: VecDeque::new(),
             cut_requests: 0,

@@ -187,6 +187,62 @@ async fn a_rolling_restart_never_has_fewer_than_the_minimum() {
     }
 }
 
+/// Results are there for the tasks that the deployment starts, as long as it runs and if they are asked
+/// for; no event tells of them.
+#[tokio::test]
+async fn a_rolling_restart_waits_until_its_tasks_are_ready() {
+    let cluster = cluster(Config::default()).await;
+    let definition = json!({ "id": "/web", "instances": 2, "readinessChecks": [{}] });
+    cluster.create_app(definition).await.unwrap();
+    let old = cluster.settled("/web", 2).await.unwrap();
+    cluster.start_tasks_unready(true);
+    cluster.restart("/web").await.unwrap();
+    let unready = cluster.wait_until("two tasks are not ready", |view| {
+        let running = view.running("/web");
+        running
+            .iter()
+            .filter(|task| task.ready == Some(false))
+            .count()
+            == 2
+    });
+    let view = unready.await.unwrap();
+    let new = view.running("/web").into_iter();
+    let new = new.filter(|task| task.version == view.apps["/web"].version);
+    let new: Vec<&str> = new.map(|task| task.id.as_str()).collect();
+    let results = async |target: &str| {
+        get(&cluster, 0, target).await.1["app"]["readinessCheckResults"].clone()
+    };
+    let result =
+        |id: &str, ready: bool| json!({ "name": "readinessCheck", "taskId": id, "ready": ready });
+    assert_eq!(results("/v2/apps//web").await, Value::Null);
+    let target = "/v2/apps//web?embed=app.readiness";
+    assert_eq!(
+        results(target).await,
+        json!([result(new[0], false), result(new[1], false)])
+    );
+    let from = cluster.next_event();
+    cluster.set_task_ready(new[0], true).unwrap();
+    let one_less = cluster.wait_until("one old task has ended", |view| {
+        view.running("/web").len() == 3
+    });
+    let view = one_less.await.unwrap();
+    let left = old.running("/web").into_iter();
+    let left = left.filter(|old| view.running("/web").iter().any(|task| task.id == old.id));
+    assert_eq!(left.count(), 1);
+    assert_eq!(
+        results(target).await,
+        json!([result(new[0], true), result(new[1], false)])
+    );
+    cluster.set_task_ready(new[1], true).unwrap();
+    cluster.settled("/web", 2).await.unwrap();
+    assert_eq!(results(target).await, json!([]));
+    let told = published(&cluster, from);
+    assert!(
+        told.iter().all(|line| !line.contains("eadiness")),
+        "{told:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_single_instance_app_dies_before_it_is_started_again() {
     let cluster = cluster(Config::default()).await;
