@@ -107,7 +107,7 @@
 //!
 //! | rule | decided by |
 //! |---|---|
-//! | Which tasks count as healthy | [`state::health::tasks_with_eligibility`]: their condition, and Marathon's health checks |
+//! | Which tasks count as healthy | [`state::health::tasks_with_eligibility`]: their condition, and Marathon's health and readiness checks |
 //! | What a VHOST may contain | [`intent::host::normalised`]: the form of a host |
 //! | How long a poll is held | [`xds`], `rest`, `longest_hold`: a limit, within the proxy's timeout |
 //! | When a removed cluster may be dropped | [`xds`], `delivery`, `Siblings::uses`: once no listener or route of the client needs it |

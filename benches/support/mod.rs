@@ -9,7 +9,8 @@ use marathon_envoy::pipeline::Projector;
 use marathon_envoy::resources;
 use marathon_envoy::snapshot::cell::{Publisher, Reader, cell};
 use marathon_envoy::state::app::{
-    App, AppVersion, Health, HealthCheck, Layout, Networking, Port, Protocol, Task, TaskState,
+    App, AppVersion, Health, HealthCheck, Layout, Networking, Port, Protocol, Readiness, Task,
+    TaskState,
 };
 use marathon_envoy::state::event::{Event, List, ListedApp, TaskUpdate};
 use marathon_envoy::state::{self, State, reduce};
@@ -128,6 +129,8 @@ fn listed(app: usize, host_prefix: &str) -> ListedApp {
         labels: labels.into_iter().collect(),
         layout: Arc::new(Layout::of_app(Networking::Bridge, vec![port])),
         health_checks: [HealthCheck::default()].into_iter().collect(),
+        has_readiness_checks: false,
+        is_deploying: false,
     };
     ListedApp {
         app: Arc::new(definition),
@@ -154,5 +157,6 @@ fn task(app: usize, number: usize) -> Task {
         ports: vec![port].into(),
         addresses: vec![IpAddr::V4(Ipv4Addr::new(172, 17, 0, 2))].into(),
         health: Health::Healthy,
+        readiness: Readiness::Unknown,
     }
 }

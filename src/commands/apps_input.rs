@@ -130,7 +130,10 @@ impl AppsInput {
             let read = run_blocking(move || files::read_folder(folder)).await;
             events.push(read.map_err(Error::Certificates)?);
         }
-        let mut state = State::new(state::Config::default());
+        let mut state = State::new(state::Config {
+            readiness: self.typed.marathon.readiness,
+            ..state::Config::default()
+        });
         for event in events {
             (state, _) = reduce(state, event);
         }

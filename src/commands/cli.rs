@@ -109,6 +109,7 @@ fn decides_about_apps(argument: &Arg) -> bool {
         "LABEL_PREFIX",
         "STRICT_MODE",
         "USE_MARATHON_HEALTH",
+        "READINESS",
         "FRAMEWORK_NAME",
         "HTTP_LISTEN",
         "HTTPS_LISTEN",

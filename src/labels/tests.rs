@@ -17,8 +17,8 @@ use crate::intent::{
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::State;
 use crate::state::app::{
-    AgentHost, App, AppVersion, Health, InstanceId, Layout, Networking, Port, Protocol, Task,
-    TaskState,
+    AgentHost, App, AppVersion, Health, InstanceId, Layout, Networking, Port, Protocol, Readiness,
+    Task, TaskState,
 };
 use crate::state::event::{Event, List, ListedApp};
 use crate::state::problem::{Problem, Reason};
@@ -61,6 +61,8 @@ fn app(networking: Networking, ports: Vec<Port>, labels: &[(&str, &str)]) -> App
         labels: labels.iter().copied().collect(),
         layout: Arc::new(Layout::of_app(networking, ports)),
         health_checks: checks(0),
+        has_readiness_checks: false,
+        is_deploying: false,
     }
 }
 
@@ -85,6 +87,7 @@ fn task(id: &str, ports: &[u16], addresses: &[&str]) -> Task {
             .collect::<Vec<_>>()
             .into(),
         health: Health::Unknown,
+        readiness: Readiness::Unknown,
     }
 }
 

@@ -114,7 +114,7 @@ impl MarathonClient {
                 })))
             }
             Fetch::Group(group) => {
-                let path = format!("/v2/apps{}/*?embed=apps.tasks", encoded(group));
+                let path = format!("/v2/apps{}/*{}", encoded(group), self.parts_of_apps());
                 let Some(body) = self.find(base, &path, Asked::Group(group), limit).await? else {
                     return Ok(FetchAnswer::Elsewhere);
                 };
@@ -137,7 +137,12 @@ impl MarathonClient {
                 Ok(FetchAnswer::Elsewhere)
             }
             Fetch::App(app) => {
-                let path = format!("/v2/apps{}", encoded(app));
+                // The tasks are there in any case.
+                let readiness = match self.authenticated_client.config().readiness {
+                    true => "?embed=app.readiness",
+                    false => "",
+                };
+                let path = format!("/v2/apps{}{readiness}", encoded(app));
                 let body = self.find(base, &path, Asked::App(app), limit).await?;
                 Ok(FetchAnswer::Fact(match body {
                     Some(body) => body.translated(translate::app).await?,
@@ -192,6 +197,14 @@ impl MarathonClient {
         }
     }
 
+    /// The parts that a list of apps is to have besides their definitions, as a query.
+    fn parts_of_apps(&self) -> &'static str {
+        match self.authenticated_client.config().readiness {
+            true => "?embed=apps.tasks&embed=apps.readiness",
+            false => "?embed=apps.tasks",
+        }
+    }
+
     /// All apps and all pods, asked for at once. The list of pods that fails costs no app.
     async fn everything(
         &self,
@@ -200,8 +213,8 @@ impl MarathonClient {
         whole: Duration,
     ) -> Result<List, Error> {
         let apps = async {
-            let path = "/v2/apps?embed=apps.tasks";
-            let body = self.get(base, path, limit).await?;
+            let path = format!("/v2/apps{}", self.parts_of_apps());
+            let body = self.get(base, &path, limit).await?;
             body.list(ListReader::of_apps()).await
         };
         if !self.authenticated_client.config().pods {

@@ -59,6 +59,12 @@ pub struct Config {
     /// Least pause after a full list before the next one that events or a timer ask for; five times
     /// the time that the list took, if that is longer. 2 s.
     pub list_pause: Duration,
+    /// True if tasks that are not ready get no requests: Marathon is asked for the results of readiness
+    /// checks too. False.
+    pub readiness: bool,
+    /// Pause before an app is asked for again of which a task is not ready: Marathon has no event for
+    /// that. 2 s.
+    pub readiness_interval: Duration,
     /// The delay before a list that is to confirm a sudden loss, or that follows a new leader.
     /// 10 s.
     pub confirmation_delay: Duration,
@@ -103,6 +109,8 @@ impl Config {
             heard_limit: 50_000,
             resync_interval: Duration::from_secs(300),
             list_pause: Duration::from_secs(2),
+            readiness: false,
+            readiness_interval: Duration::from_secs(2),
             confirmation_delay: Duration::from_secs(10),
             missing_app_interval: Duration::from_secs(10),
             backoff_first: Duration::from_millis(200),
@@ -158,7 +166,7 @@ mod tests {
              client_certificate: None, leader_hosts: [], pods: true, connect_limit: 3s, head_limit: 15s, \
              head_patience: 3s, idle_limit: 45s, ping_after: 15s, ping_limit: 2s, confirm_limit: 30s, request_limit: 120s, event_limit_bytes: 64000000, \
              answer_limit_bytes: 256000000, heard_limit: 50000, resync_interval: 300s, \
-             list_pause: 2s, confirmation_delay: 10s, missing_app_interval: 10s, backoff_first: 200ms, \
+             list_pause: 2s, readiness: false, readiness_interval: 2s, confirmation_delay: 10s, missing_app_interval: 10s, backoff_first: 200ms, \
              backoff_limit: 10s, login_backoff_limit: 60s, stable_after: 60s, resolve_lifetime: 60s, resolve_retry: 2s }"
         );
     }

@@ -27,6 +27,7 @@ pub(super) struct FetchQueue {
     /// Departure of the list that is under way.
     list_left: Option<Turn>,
     confirmation_delay: Duration,
+    readiness_interval: Duration,
     /// False if Marathon is asked for no pods.
     has_pods: bool,
 }
@@ -39,6 +40,7 @@ impl FetchQueue {
             parts: PartQueue::new(config),
             list_left: None,
             confirmation_delay: config.confirmation_delay,
+            readiness_interval: config.readiness_interval,
             has_pods: config.pods,
         }
     }
@@ -67,6 +69,11 @@ impl FetchQueue {
                 return false;
             }
             RefreshNeeded::App(app) => Fetch::App(app),
+            RefreshNeeded::AppLater(app) => {
+                let at = now + self.readiness_interval;
+                self.parts.add_later(Fetch::App(app), at);
+                return false;
+            }
             RefreshNeeded::Pod(pod) => Fetch::Pod(pod),
             RefreshNeeded::PodDefinition(pod, version) => Fetch::PodDefinition(pod, version),
             RefreshNeeded::Definition(app, version) => Fetch::Definition(app, version),

@@ -32,6 +32,8 @@ pub(super) struct PartQueue {
     under_way: BTreeMap<Fetch, PartDeparture>,
     /// Questions that failed when they were last asked.
     pauses: BTreeMap<Fetch, Pause>,
+    /// Questions that are to be asked in a while, with the time of each.
+    later: BTreeMap<Fetch, Instant>,
     /// Apps that Marathon does not have, with the time before which they are not asked for again.
     missing: BTreeMap<AppId, Instant>,
     next_turn: u64,
@@ -66,6 +68,7 @@ impl PartQueue {
             order: [BTreeMap::new(), BTreeMap::new()],
             under_way: BTreeMap::new(),
             pauses: BTreeMap::new(),
+            later: BTreeMap::new(),
             missing: BTreeMap::new(),
             next_turn: 0,
             last: Class::Past,
@@ -96,6 +99,12 @@ impl PartQueue {
         self.put(fetch, turn, is_announced);
     }
 
+    /// Notes a question that is to be asked at this time, unless an answer to it or to one that covers
+    /// it comes before. The first such time counts.
+    pub(super) fn add_later(&mut self, fetch: Fetch, at: Instant) {
+        self.later.entry(fetch).or_insert(at);
+    }
+
     fn put(&mut self, fetch: Fetch, turn: Turn, is_announced: bool) {
         self.order_of(class(&fetch)).insert(turn, fetch.clone());
         self.waiting.insert(fetch, (turn, is_announced));
@@ -112,6 +121,10 @@ impl PartQueue {
     /// Takes the next question that may be asked now.
     pub(super) fn next(&mut self, now: Instant) -> Option<Fetch> {
         self.missing.retain(|_, until| *until > now);
+        let due: Vec<_> = self.later.extract_if(.., |_, at| *at <= now).collect();
+        for (fetch, _) in due {
+            self.add(fetch, false);
+        }
         let [current, past] = &self.order;
         let first = |order: &BTreeMap<Turn, Fetch>| {
             let mut may = order
@@ -177,6 +190,8 @@ impl PartQueue {
     /// again.
     pub(super) fn answered(&mut self, fetch: &Fetch, left: Option<Turn>) -> Vec<Fetch> {
         self.pauses.remove(fetch);
+        self.later
+            .retain(|later, _| later != fetch && !fetch.covers(later));
         let of_its_own = self.under_way.remove(fetch).map(|own| own.left);
         let Some(left) = left.or(of_its_own) else {
             return Vec::new();
@@ -223,6 +238,7 @@ impl PartQueue {
     pub(super) fn given_up(&mut self, fetch: &Fetch) {
         self.under_way.remove(fetch);
         self.pauses.remove(fetch);
+        self.later.remove(fetch);
     }
 
     /// Notes that Marathon does not have that app: it is not asked for again for a while, unless it
@@ -241,6 +257,7 @@ impl PartQueue {
     /// Forgets apps and groups: a list of everything follows. Past definitions stay wanted.
     pub(super) fn forget(&mut self) {
         self.pauses.clear();
+        self.later.clear();
         self.waiting.retain(|fetch, _| class(fetch) == Class::Past);
         self.order_of(Class::Current).clear();
         let under_way = std::mem::take(&mut self.under_way);
@@ -271,7 +288,7 @@ impl PartQueue {
         !self.pauses.is_empty()
     }
 
-    /// Next time after `now` at which a pause ends, or a group becomes silent.
+    /// Next time after `now` at which a pause ends, a group becomes silent, or a question is due.
     pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
         let failed = self.pauses.values().map(|pause| pause.until);
         let missing = self.missing.iter().filter(|(app, _)| {
@@ -282,6 +299,7 @@ impl PartQueue {
         let groups = groups.filter(|(fetch, _)| matches!(fetch, Fetch::Group(_)));
         let silent = groups.map(|(_, group)| group.at + self.patience);
         let ends = failed.chain(missing.map(|(_, until)| *until)).chain(silent);
+        let ends = ends.chain(self.later.values().copied());
         ends.filter(|end| *end > now).min()
     }
 }
@@ -346,6 +364,32 @@ mod tests {
         parts.answered(&app("/z"), None);
         parts.with([app("/z")]);
         assert_eq!(parts.drain(now), [app("/new"), app("/z")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_for_later_is_asked_when_it_is_due_unless_it_is_answered_before() {
+        let (mut parts, now) = part_queue();
+        parts.add_later(app("/a"), now + SECOND);
+        parts.add_later(app("/a"), now + SECOND * 9);
+        assert_eq!(
+            (parts.next(now), parts.wake_at(now)),
+            (None, Some(now + SECOND))
+        );
+        assert_eq!(parts.drain(now + SECOND), [app("/a")]);
+        assert_eq!(parts.wake_at(now), None);
+        parts.answered(&app("/a"), None);
+        // It is asked for before that, alone, with its group or with everything.
+        let everything = Fetch::Everything(crate::state::event::Purpose::Routine);
+        for asked in [app("/g/a"), group("/g"), everything] {
+            parts.add_later(app("/g/a"), now + SECOND);
+            let left = parts.now();
+            parts.answered(&asked, Some(left));
+            assert_eq!(parts.wake_at(now), None, "{asked:?}");
+            assert_eq!(parts.drain(now + SECOND), []);
+        }
+        parts.add_later(app("/a"), now + SECOND);
+        parts.forget();
+        assert_eq!(parts.drain(now + SECOND), []);
     }
 
     #[tokio::test(start_paused = true)]

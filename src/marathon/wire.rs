@@ -13,7 +13,7 @@ use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 
-pub(super) use health_check::{Lenient, ListedCheck};
+pub(super) use health_check::{Lenient, ListedCheck, ReadinessResult};
 pub(super) use pod::{
     PodCheck, PodEndpoint, PodInstance, PodNetwork, PodSpec, PodStatus, StatusContainer,
 };
@@ -133,6 +133,13 @@ pub(super) struct AppWithTasks<'a> {
     pub labels: BTreeMap<Text<'a>, Option<Text<'a>>>,
     #[serde(borrow, default, deserialize_with = "without_nulls")]
     pub health_checks: Vec<ListedCheck<'a>>,
+    #[serde(default)]
+    pub readiness_checks: Lenient<Vec<IgnoredAny>>,
+    #[serde(default)]
+    pub deployments: Lenient<Vec<IgnoredAny>>,
+    /// None unless they were asked for and a deployment runs.
+    #[serde(borrow, default)]
+    pub readiness_check_results: Lenient<Vec<ReadinessResult<'a>>>,
     /// 1.5 and later.
     #[serde(borrow, default, deserialize_with = "without_nulls")]
     pub networks: Vec<Network<'a>>,

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::app::{CheckProtocol, Health, Networking, Protocol, TaskState};
+use crate::state::app::{CheckProtocol, Health, Networking, Protocol, Readiness, TaskState};
 
 /// Writes both ways between a closed set of words and the enum of the state that it stands for. A
 /// variant that only one of them has does not compile.
@@ -146,6 +146,30 @@ both_ways!(
     }
 );
 
+/// Result of a task's readiness checks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ReadinessWord {
+    #[default]
+    Unknown,
+    Ready,
+    NotReady,
+}
+
+both_ways!(
+    ReadinessWord,
+    Readiness {
+        Unknown,
+        Ready,
+        NotReady,
+    }
+);
+
+/// True for a value that is left out of a record.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// The whole content. Times are in seconds since 1970 (UTC).
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -186,6 +210,12 @@ pub(super) struct AppRecord<'a> {
     pub(super) layout: LayoutRecord<'a>,
     #[serde(borrow)]
     pub(super) health_checks: ChecksRecord<'a>,
+    /// Left out where it has none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) has_readiness_checks: bool,
+    /// Left out where it is not deployed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) is_deploying: bool,
     pub(super) tasks: Vec<TaskRecord<'a>>,
     /// Past definitions, by version.
     pub(super) past: Vec<(i64, Option<DefinitionRecord<'a>>)>,
@@ -265,6 +295,9 @@ pub(super) struct TaskRecord<'a> {
     pub(super) ports: Vec<u16>,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) health: HealthWord,
+    /// Left out while it is unknown.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) readiness: ReadinessWord,
 }
 
 /// A certificate with its private key. Never prints.

@@ -23,7 +23,9 @@ use crate::labels::{self, Groups};
 use crate::pipeline::{DEPARTED_KEPT, DepartedClusters, Projector, World};
 use crate::resources;
 use crate::snapshot::{Encode, Flavour, Kind, Origin, Resource, Snapshot, Version};
-use crate::state::app::{App, AppVersion, Definition, Health, HealthCheck, Task, TaskId};
+use crate::state::app::{
+    App, AppVersion, Definition, Health, HealthCheck, Readiness, Task, TaskId,
+};
 use crate::state::certificate::Certificate;
 use crate::state::event::{Event, Source};
 use crate::state::parts::{AppParts, StateParts};
@@ -119,7 +121,11 @@ fn full_state() -> State {
 /// The world and dating after a way to the record and back.
 fn again(world: &World, keys: PrivateKeys) -> World {
     let content = encode(world, keys, &dating(), now()).unwrap();
-    let (world, found) = decode(&content, state::Config::default(), now()).unwrap();
+    let config = state::Config {
+        readiness: true,
+        ..state::Config::default()
+    };
+    let (world, found) = decode(&content, config, now()).unwrap();
     assert_eq!(found, dating());
     world
 }
@@ -601,4 +607,45 @@ fn a_recorded_result_counts_where_marathon_has_forgotten_all_of_them() {
     assert_eq!(health("bad"), Health::Unhealthy);
     assert_eq!(health("new"), Health::Unknown, "it has yet to be checked");
     assert_eq!(after.presumed_healthy_tasks(), 0);
+}
+
+/// Marathon tells readiness while a deployment runs alone.
+#[test]
+fn the_readiness_of_tasks_outlasts_the_process() {
+    let deploying = |tasks| {
+        let app = App {
+            has_readiness_checks: true,
+            is_deploying: true,
+            ..app("/web")
+        };
+        Event::Synced(list(vec![listed(app, tasks)]))
+    };
+    let found = |id: &str, port, readiness| Task {
+        readiness,
+        ..task(id, port)
+    };
+    let known = testing::state_after([deploying(vec![
+        found("ready", 1, Readiness::Ready),
+        found("waits", 2, Readiness::NotReady),
+        task("silent", 3),
+    ])]);
+    let restored = again(&world(known.clone()), PrivateKeys::LeftOut).state;
+    assert_eq!(restored.parts(), known.parts());
+    // With the setting off they are as they were without it.
+    let off = State::of_parts(state::Config::default(), restored.parts());
+    let off_tasks = off.apps()["/web"].tasks();
+    assert!(
+        off_tasks
+            .values()
+            .all(|task| task.readiness == Readiness::Unknown)
+    );
+    // What the list leaves open is as it was, and a task that began since waits for its result.
+    let tasks = ["ready", "waits", "silent", "new"].map(|id| task(id, 9));
+    let (after, _) = state::reduce(restored, deploying(tasks.into()));
+    let tasks = after.apps()["/web"].tasks();
+    let readiness = |id: &str| tasks[id].readiness;
+    assert_eq!(readiness("ready"), Readiness::Ready);
+    assert_eq!(readiness("waits"), Readiness::NotReady);
+    assert_eq!(readiness("silent"), Readiness::Unknown);
+    assert_eq!(readiness("new"), Readiness::NotReady);
 }

@@ -157,6 +157,8 @@ fn app_record(parts: &AppParts) -> AppRecord<'_> {
         labels,
         layout,
         health_checks,
+        has_readiness_checks,
+        is_deploying,
     } = &**app;
     let port_labels = labels.of_ports();
     let labels = labels.iter();
@@ -174,6 +176,8 @@ fn app_record(parts: &AppParts) -> AppRecord<'_> {
             .collect(),
         layout: layout_record(layout),
         health_checks: checks_record(health_checks),
+        has_readiness_checks: *has_readiness_checks,
+        is_deploying: *is_deploying,
         tasks: tasks.iter().map(|task| task_record(task)).collect(),
         past: past
             .map(|(AppVersion(version), past)| (*version, past.as_ref().map(definition_record)))
@@ -191,6 +195,8 @@ fn app(record: AppRecord<'_>) -> AppParts {
         port_labels,
         layout: recorded,
         health_checks,
+        has_readiness_checks,
+        is_deploying,
         tasks,
         past,
     } = record;
@@ -205,6 +211,8 @@ fn app(record: AppRecord<'_>) -> AppParts {
             labels: Labels::with_ports(labels, port_labels),
             layout: Arc::new(layout(recorded)),
             health_checks: checks(health_checks),
+            has_readiness_checks,
+            is_deploying,
         }),
         tasks: tasks.into_iter().map(task).map(Arc::new).collect(),
         past: past
@@ -314,6 +322,7 @@ fn task_record(task: &Task) -> TaskRecord<'_> {
         ports,
         addresses,
         health,
+        readiness,
     } = task;
     TaskRecord {
         id: id.as_str().into(),
@@ -324,6 +333,7 @@ fn task_record(task: &Task) -> TaskRecord<'_> {
         ports: ports.to_vec(),
         addresses: addresses.to_vec(),
         health: (*health).into(),
+        readiness: (*readiness).into(),
     }
 }
 
@@ -337,6 +347,7 @@ fn task(record: TaskRecord<'_>) -> Task {
         ports,
         addresses,
         health,
+        readiness,
     } = record;
     let id = TaskId::from(&*id);
     Task {
@@ -348,6 +359,7 @@ fn task(record: TaskRecord<'_>) -> Task {
         ports: ports.into(),
         addresses: addresses.into(),
         health: health.into(),
+        readiness: readiness.into(),
     }
 }
 

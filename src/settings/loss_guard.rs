@@ -1,11 +1,11 @@
-//! The settings of the guard against sudden losses.
+//! The settings of the state: the guard against sudden losses, and readiness.
 
 use super::bad_setting::BadSetting;
 use super::typed::Typed;
 use crate::state::Config;
 
 impl Typed {
-    /// The configuration of the loss guard.
+    /// The configuration of the state, of which most is the loss guard's.
     ///
     /// # Errors
     ///
@@ -29,6 +29,7 @@ impl Typed {
             second_look_after: self.sudden_loss_delay,
             second_look_soon: defaults.second_look_soon.min(self.sudden_loss_delay),
             sudden_loss_deadline: self.sudden_loss_deadline,
+            readiness: self.marathon.readiness,
         })
     }
 }

@@ -28,6 +28,7 @@ impl Typed {
             client_certificate: self.marathon.client_certificate()?,
             leader_hosts: self.marathon.leader_hosts()?,
             pods: self.marathon.pods,
+            readiness: self.marathon.readiness,
             resync_interval: self.resync_interval,
             confirmation_delay: self.sudden_loss_delay,
             ping_after: stale_after / 2,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 pub use super::few::Few;
 pub use super::health_check::{CheckProtocol, HealthCheck, HealthChecks};
 pub use super::label_list::Labels;
+pub use super::readiness::Readiness;
 
 /// Defines a name that Marathon gives: cheap to clone, ordered as text.
 macro_rules! name {
@@ -227,6 +228,11 @@ pub struct App {
     /// Its health checks. With several, an event that speaks of one check says nothing about the
     /// task.
     pub health_checks: HealthChecks,
+    /// True if it has [readiness checks](https://mesosphere.github.io/marathon/docs/readiness-checks.html).
+    pub has_readiness_checks: bool,
+    /// True if a deployment of it ran when Marathon last answered: only then tasks are checked for
+    /// readiness.
+    pub is_deploying: bool,
 }
 
 /// The part of a definition that its tasks are judged by as long as they live, whatever the app is
@@ -355,6 +361,8 @@ pub struct Task {
     pub addresses: Few<IpAddr>,
     /// Result of its health checks.
     pub health: Health,
+    /// Result of its readiness checks.
+    pub readiness: Readiness,
 }
 
 impl Task {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::app::{
-    AgentHost, App, AppId, AppVersion, Definition, Health, InstanceId, Task, TaskId, TaskState,
+    AgentHost, App, AppId, AppVersion, Definition, Health, InstanceId, Readiness, Task, TaskId,
+    TaskState,
 };
 use super::certificate::Certificate;
 use super::problem::Problem;
@@ -247,7 +248,7 @@ pub struct TaskUpdate {
 }
 
 impl TaskUpdate {
-    /// The task as far as the update tells: nothing of its health.
+    /// The task as far as the update tells: nothing of its health and readiness.
     pub(super) fn into_task(self) -> Task {
         Task {
             id: self.id,
@@ -258,6 +259,7 @@ impl TaskUpdate {
             ports: self.ports.into(),
             addresses: self.addresses.into(),
             health: Health::Unknown,
+            readiness: Readiness::Unknown,
         }
     }
 }
@@ -273,6 +275,8 @@ pub enum RefreshNeeded {
     Group(AppId),
     /// One app.
     App(AppId),
+    /// One app, in a while: what changes meanwhile has no event.
+    AppLater(AppId),
     /// One pod.
     Pod(AppId),
     /// A past version of an app's definition.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::app::{Health, InstanceId, Task, TaskState};
+use super::app::{Health, InstanceId, Readiness, Task, TaskState};
 use super::event::ListedApp;
 use super::tasks::AppState;
 
@@ -29,6 +29,9 @@ pub enum Eligibility {
 ///    get a result: only a bad one takes it out.
 ///
 /// One that fails its checks [and was healthy before](Health::Failing) is the last resort.
+///
+/// One that is [not ready](Readiness::NotReady) is not eligible, whatever its health: with a deployment
+/// under way others serve, or none is to.
 ///
 /// That another task was given its address since is no matter of its health:
 /// [`ContestedAddresses`](super::ContestedAddresses) takes such a task out.
@@ -59,6 +62,9 @@ pub fn tasks_with_eligibility(
 /// The right of a task to requests, as far as the other containers of its instance do not matter.
 fn eligibility(app: &AppState, task: &Task, use_health: bool) -> Eligibility {
     if !task.condition.may_serve() {
+        return Eligibility::Ineligible;
+    }
+    if task.readiness == Readiness::NotReady {
         return Eligibility::Ineligible;
     }
     let checks = if use_health {

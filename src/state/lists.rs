@@ -230,6 +230,11 @@ impl State {
         kept: &BTreeSet<TaskId>,
         stale: &mut Vec<RefreshNeeded>,
     ) {
+        let may_wait = listed.app.has_readiness_checks || listed.app.is_deploying;
+        if may_wait && !self.config.readiness {
+            let app = Arc::make_mut(&mut listed.app);
+            (app.has_readiness_checks, app.is_deploying) = (false, false);
+        }
         for task in &mut listed.tasks {
             let host = task.host.take();
             task.host = host.map(|host| self.places.shared(host));
@@ -238,8 +243,12 @@ impl State {
         let tasks: Vec<TaskId> = listed.tasks.iter().map(|task| task.id.clone()).collect();
         self.unreadable.remove(&id);
         let before = self.apps.get(&id);
-        let (after, missing) = AppState::listed(listed, before.map(Arc::as_ref), kept);
+        let is_first = !self.synced && before.is_none();
+        let (after, missing) = AppState::listed(listed, before.map(Arc::as_ref), kept, is_first);
         stale.extend(missing);
+        if self.config.readiness {
+            stale.extend(after.readiness_refresh());
+        }
         // What is listed as living lives: the end that was heard of was none, and whatever was heard
         // since the list was asked for follows it. Of a container it replaces what was heard before.
         for task in &tasks {

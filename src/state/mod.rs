@@ -29,6 +29,7 @@ mod pod_containers;
 #[cfg(test)]
 mod pod_tests;
 mod pods;
+mod readiness;
 mod reduce;
 mod shares;
 mod task_counts;

@@ -68,6 +68,8 @@ pub struct Config {
     /// Time after which a sudden loss that nothing confirms or refutes is dropped: what was served
     /// stays.
     pub sudden_loss_deadline: Duration,
+    /// True if tasks that are not [ready](super::app::Readiness) get no requests.
+    pub readiness: bool,
 }
 
 impl Default for Config {
@@ -77,6 +79,7 @@ impl Default for Config {
             second_look_after: Duration::from_secs(10),
             second_look_soon: Duration::from_millis(1500),
             sudden_loss_deadline: Duration::from_secs(60),
+            readiness: false,
         }
     }
 }

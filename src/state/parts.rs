@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
-use super::app::{AgentHost, App, AppId, AppVersion, Definition, Task};
+use super::app::{AgentHost, App, AppId, AppVersion, Definition, Readiness, Task};
 use super::certificate::Certificate;
 use super::certificate_set::{CertificateSet, SourceReading};
 use super::ended::EndedTasks;
@@ -124,7 +124,10 @@ impl State {
             unresolved: unresolved.into_iter().collect(),
             certificates,
         };
-        for app in apps {
+        for mut app in apps {
+            if !config.readiness {
+                app.forget_readiness();
+            }
             state.put_app(AppState::of_parts(app));
         }
         for (id, why) in unreadable {
@@ -134,6 +137,21 @@ impl State {
             state.unreadable.insert(app.id.clone(), app);
         }
         state
+    }
+}
+
+impl AppParts {
+    /// Forgets what was recorded while readiness was respected.
+    fn forget_readiness(&mut self) {
+        if self.app.has_readiness_checks || self.app.is_deploying {
+            let app = Arc::make_mut(&mut self.app);
+            (app.has_readiness_checks, app.is_deploying) = (false, false);
+        }
+        for task in &mut self.tasks {
+            if task.readiness != Readiness::Unknown {
+                Arc::make_mut(task).readiness = Readiness::Unknown;
+            }
+        }
     }
 }
 

@@ -75,7 +75,7 @@ impl Pods {
         let app = update.app.clone();
         let container = update.into_task();
         let container = match known {
-            Some(known) => container.merged(&known),
+            Some(known) => container.merged(Some(&known), |task| task.readiness),
             None => Arc::new(container),
         };
         self.remove(&app, &id);

@@ -47,6 +47,9 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
                 }
                 let (app, missing) = app.with_update(update);
                 stale.extend(missing);
+                if state.config.readiness {
+                    stale.extend(app.readiness_refresh());
+                }
                 state.release_task(&id, &task);
                 if let Some(task) = app.tasks().get(&task) {
                     state.pods.give_way(task);

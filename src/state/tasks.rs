@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::app::{
-    App, AppVersion, Definition, Health, HealthChecks, InstanceId, Layout, Task, TaskId, TaskState,
+    App, AppVersion, Definition, Health, HealthChecks, InstanceId, Layout, Readiness, Task, TaskId,
+    TaskState,
 };
 use super::event::{ListedApp, RefreshNeeded, TaskUpdate};
 use super::health::speaks_for_the_task;
@@ -109,11 +110,13 @@ impl AppState {
     }
 
     /// The app as Marathon listed it, with what the list leaves unknown taken from `before`, and
-    /// with those tasks of `before` that are `kept` although it lacks them.
+    /// with those tasks of `before` that are `kept` although it lacks them. `is_first`: nothing is known
+    /// yet of tasks that run already.
     pub(super) fn listed(
         listed: ListedApp,
         before: Option<&Self>,
         kept: &BTreeSet<TaskId>,
+        is_first: bool,
     ) -> (Self, Vec<RefreshNeeded>) {
         let known = |id: &TaskId| {
             let task = before?.aligned(id, &listed.app.layout)?;
@@ -126,10 +129,10 @@ impl AppState {
                 continue;
             }
             let known = before.and_then(|before| before.aligned(&task.id, &listed.app.layout));
-            let task = match known {
-                Some(known) => task.merged(&known),
-                None => Arc::new(task),
-            };
+            let begins = !is_first && task.begins_after(known.as_deref());
+            let task = task.merged(known.as_ref(), |task| {
+                listed.app.listed_readiness(task, begins)
+            });
             tasks.insert(task.id.clone(), task);
         }
         let mut app = Self {
@@ -150,10 +153,9 @@ impl AppState {
             return (app, Vec::new());
         }
         let task = update.into_task();
-        let task = match self.tasks.get(&task.id) {
-            Some(known) => task.merged(known),
-            None => Arc::new(task),
-        };
+        let known = self.tasks.get(&task.id);
+        let begins = task.begins_after(known.map(Arc::as_ref));
+        let task = task.merged(known, |task| self.app.told_readiness(task, begins));
         let newer = task
             .version
             .is_some_and(|version| version > self.app.version);
@@ -318,11 +320,20 @@ fn state_after(news: TaskState, known: TaskState) -> TaskState {
 }
 
 impl Task {
-    /// The task after this news of it, which leave unknown what was `known` of it. The same `Arc` if
-    /// nothing differs.
-    pub(super) fn merged(mut self, known: &Arc<Self>) -> Arc<Self> {
+    /// The task after this news of it, which leave unknown what was `known` of it, with the readiness
+    /// that follows. The same `Arc` if nothing differs.
+    pub(super) fn merged(
+        mut self,
+        known: Option<&Arc<Self>>,
+        readiness: impl FnOnce(&Self) -> Readiness,
+    ) -> Arc<Self> {
+        let Some(known) = known else {
+            self.readiness = readiness(&self);
+            return Arc::new(self);
+        };
         self.condition = state_after(self.condition, known.condition);
         self.health = self.health.or_known(known.health);
+        self.readiness = self.readiness.or_known(known.readiness);
         if self.host.is_none() {
             self.host.clone_from(&known.host);
         }
@@ -341,6 +352,7 @@ impl Task {
         if self.host == known.host {
             self.host.clone_from(&known.host);
         }
+        self.readiness = readiness(&self);
         if self == **known {
             known.clone()
         } else {

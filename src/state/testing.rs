@@ -28,6 +28,8 @@ pub(crate) fn app(id: &str) -> App {
         labels: labels(&[("HAPROXY_GROUP", "external")]),
         layout: Arc::new(Layout::of_app(Networking::Host, vec![port(None, true)])),
         health_checks: HealthChecks::default(),
+        has_readiness_checks: false,
+        is_deploying: false,
     }
 }
 
@@ -81,6 +83,7 @@ pub(crate) fn task(id: &str, port: u16) -> Task {
         ports: vec![port].into(),
         addresses: Few::default(),
         health: Health::Unknown,
+        readiness: Readiness::Unknown,
     }
 }
 
@@ -137,6 +140,10 @@ pub(crate) fn guarded_after(events: impl IntoIterator<Item = Event>) -> State {
 }
 
 fn after(config: Config, events: impl IntoIterator<Item = Event>) -> State {
+    let config = Config {
+        readiness: true,
+        ..config
+    };
     let events = events.into_iter();
     events.fold(State::new(config), |state, event| reduce(state, event).0)
 }
@@ -252,10 +259,11 @@ fn listed_apps() -> impl Strategy<Value = ListedApp> {
         labels,
         deployment_labels(),
         layouts(),
-        health_checks(),
+        (health_checks(), any::<bool>(), any::<bool>()),
     );
     (parts, vec(tasks(), 0..4)).prop_map(|(parts, tasks)| {
-        let (id, (one, other, instances), mut labels, deployment, layout, health_checks) = parts;
+        let (id, (one, other, instances), mut labels, deployment, layout, checks) = parts;
+        let (health_checks, has_readiness_checks, is_deploying) = checks;
         labels.insert("HAPROXY_GROUP".to_owned(), "external".to_owned());
         labels.extend(deployment);
         let app = App {
@@ -266,6 +274,8 @@ fn listed_apps() -> impl Strategy<Value = ListedApp> {
             labels: labels.into_iter().collect(),
             layout: Arc::new(layout),
             health_checks,
+            has_readiness_checks,
+            is_deploying,
         };
         listed(app, tasks)
     })
@@ -421,8 +431,9 @@ fn tasks() -> impl Strategy<Value = Task> {
     ]);
     let parts = (instances(), hosts, conditions, option::of(versions()));
     let ports = vec(select(vec![0, 31_000, 31_001, 31_002]), 0..3);
-    (parts, ports, vec(addresses(), 0..2), healths()).prop_map(
-        |((instance, host, condition, version), ports, addresses, health)| Task {
+    let results = (healths(), readinesses());
+    (parts, ports, vec(addresses(), 0..2), results).prop_map(
+        |((instance, host, condition, version), ports, addresses, results)| Task {
             id: format!("{instance}._app.1").as_str().into(),
             instance,
             host: host.map(AgentHost::from),
@@ -430,7 +441,8 @@ fn tasks() -> impl Strategy<Value = Task> {
             version,
             ports: ports.into(),
             addresses: addresses.into(),
-            health,
+            health: results.0,
+            readiness: results.1,
         },
     )
 }
@@ -445,6 +457,14 @@ fn healths() -> impl Strategy<Value = Health> {
         Health::Healthy,
         Health::Unhealthy,
         Health::Failing,
+    ])
+}
+
+fn readinesses() -> impl Strategy<Value = Readiness> {
+    select(vec![
+        Readiness::Unknown,
+        Readiness::Ready,
+        Readiness::NotReady,
     ])
 }
 

@@ -7,5 +7,6 @@ mod events;
 mod health;
 mod leaders;
 mod lists;
+mod readiness;
 pub(crate) mod scene;
 mod streams;

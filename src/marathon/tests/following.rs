@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::peer::{ATTACHED, Marathon, STREAM_HEAD, Subject, within};
 use crate::marathon::{BaseUrl, Config, Error};
 use crate::net::tls::TlsSetupError;
@@ -234,6 +236,44 @@ async fn a_change_whose_plan_is_known_asks_for_its_apps_and_for_no_list() {
     let unplanned = r#"{"groupId":"/","version":"2020-07-14T11:00:00.000Z"}"#;
     stream.event("group_change_success", unplanned).await;
     marathon.asked("/v2/apps").await;
+}
+
+/// An app of which a task is not ready is asked for again after a while, and before only if something
+/// else asks for it.
+#[tokio::test]
+async fn readiness_is_asked_for_with_the_setting_and_again_after_a_while() {
+    let marathon = Marathon::listening().await;
+    let mut subject = Subject::running(Config {
+        readiness: true,
+        readiness_interval: Duration::from_millis(50),
+        ..marathon.config()
+    });
+    let _stream = marathon.stream().await;
+    let list = marathon.asked("/v2/apps").await;
+    let wanted = "?embed=apps.tasks&embed=apps.readiness ";
+    assert!(list.head.contains(wanted), "{}", list.head);
+    list.json(r#"{"apps":[]}"#).await;
+    subject.facts().await;
+    let group = RefreshNeeded::Group(AppId::from("/shop"));
+    subject.stale.send(group).await.unwrap();
+    let group = marathon.asked("/v2/apps/shop/*").await;
+    assert!(group.head.contains(wanted), "{}", group.head);
+    group.json(r#"{"*":[]}"#).await;
+    subject.facts().await;
+    let begun = Instant::now();
+    for _ in 0..2 {
+        let later = RefreshNeeded::AppLater(AppId::from("/web"));
+        subject.stale.send(later).await.unwrap();
+        let app = marathon.asked("/v2/apps/web").await;
+        assert!(
+            app.head.contains("/v2/apps/web?embed=app.readiness "),
+            "{}",
+            app.head
+        );
+        app.json(&format!(r#"{{"app":{WEB}}}"#)).await;
+        assert!(matches!(&subject.facts().await[..], [Event::AppChanged(_)]));
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(100));
 }
 
 #[tokio::test]

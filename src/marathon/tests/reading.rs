@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::marathon::translate::{self, Asked, TranslatedFrame};
 use crate::state::app::{
     AppId, AppVersion, CheckProtocol, Health, HealthCheck, InstanceId, Layout, Networking, Port,
-    Protocol, TaskId, TaskState,
+    Protocol, Readiness, Task, TaskId, TaskState,
 };
 use crate::state::event::{Event, List, Purpose, RefreshNeeded, TaskUpdate};
 
@@ -324,6 +324,36 @@ fn an_app_has_its_versions_labels_and_checks() {
     let labels = app.labels.iter();
     assert!(labels.eq([("HAPROXY_GROUP", "external"), ("odd", "")]));
     assert!(list.apps[0].tasks.is_empty());
+}
+
+#[test]
+fn readiness_is_what_the_results_say_and_costs_no_app() {
+    let tasks =
+        json!(["ready", "not", "both", "none"].map(|id| json!({ "id": format!("web.{id}") })));
+    let result =
+        |id: &str, ready: bool| json!({"name": "a", "taskId": format!("web.{id}"), "ready": ready});
+    let list = apps(&json!([
+        {
+            "id": "/web", "tasks": tasks, "readinessChecks": [{}], "deployments": [{"id": "d"}],
+            "readinessCheckResults": [
+                result("ready", true), result("not", false), result("both", true), result("both", false),
+            ],
+        },
+        {"id": "/no", "readinessChecks": [], "deployments": [], "readinessCheckResults": null},
+        {"id": "/none", "tasks": tasks, "readinessChecks": {}, "deployments": 1, "readinessCheckResults": [{}]},
+    ]));
+    assert!(list.unreadable.is_empty(), "{:?}", list.unreadable);
+    let [web, no, none] = &list.apps[..] else {
+        panic!("three apps");
+    };
+    let readiness = |tasks: &[Task]| tasks.iter().map(|task| task.readiness).collect::<Vec<_>>();
+    let (ready, not, unknown) = (Readiness::Ready, Readiness::NotReady, Readiness::Unknown);
+    assert_eq!(readiness(&web.tasks), [ready, not, not, unknown]);
+    assert_eq!(readiness(&none.tasks), [unknown; 4]);
+    assert!(web.app.has_readiness_checks && web.app.is_deploying);
+    for app in [&no.app, &none.app] {
+        assert!(!app.has_readiness_checks && !app.is_deploying, "{}", app.id);
+    }
 }
 
 /// The labels of an app's single ports.

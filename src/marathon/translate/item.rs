@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::error::TranslateError;
 use super::health_checks::health_checks;
-use super::task::{health, task_state};
+use super::task::{health, readiness, task_state};
 use crate::marathon::ids::{self, Owner};
 use crate::marathon::ports::{self, layout};
 use crate::marathon::wire;
@@ -101,6 +102,12 @@ fn named_app(
     let listed = app.tasks.take().ok_or(TranslateError::NoTasks {
         embed: "embed=apps.tasks",
     })?;
+    let results = app.readiness_check_results.read();
+    let results = results.map_or(&[][..], Vec::as_slice);
+    let is_listed = |list: &wire::Lenient<Vec<IgnoredAny>>| {
+        let list = list.read();
+        list.is_some_and(|list| !list.is_empty())
+    };
     let text = app.version.as_deref();
     let version = text.map(version).transpose()?;
     let mut tasks = Vec::with_capacity(listed.len());
@@ -111,7 +118,7 @@ fn named_app(
             true => version,
             false => of_task.and_then(ids::version),
         };
-        task(listed, of_task, shared)
+        task(listed, of_task, results, shared)
     }));
     // Definitions that nobody gave a version yet do not come from Marathon's own list.
     let version = version.unwrap_or(AppVersion(0));
@@ -134,6 +141,8 @@ fn named_app(
             labels,
             layout: Arc::new(layout),
             health_checks: shared.health_checks(health_checks(&app.health_checks)),
+            has_readiness_checks: is_listed(&app.readiness_checks),
+            is_deploying: is_listed(&app.deployments),
         }),
         tasks,
     })
@@ -149,6 +158,7 @@ pub(super) fn version(text: &str) -> Result<AppVersion, TranslateError> {
 fn task(
     task: wire::ListedTask<'_>,
     version: Option<AppVersion>,
+    results: &[wire::ReadinessResult<'_>],
     shared: &mut SharedParts,
 ) -> Option<Task> {
     let id = TaskId::from(&*task.id);
@@ -167,5 +177,6 @@ fn task(
         ports: task.ports.into(),
         addresses: ids::addresses(&task.ip_addresses).into(),
         health: health(&task.health_check_results),
+        readiness: readiness(&task.id, results),
     })
 }

@@ -17,7 +17,8 @@ use crate::marathon::wire::{
 };
 use crate::state::app::{
     App, AppId, AppVersion, CheckProtocol, Definition, Few, Health, HealthCheck, HealthChecks,
-    InstanceId, Labels, Layout, Networking, PodContainer, Port, Protocol, Task, TaskId, TaskState,
+    InstanceId, Labels, Layout, Networking, PodContainer, Port, Protocol, Readiness, Task, TaskId,
+    TaskState,
 };
 use crate::state::event::{Event, ListedApp, UnreadableApp};
 
@@ -139,6 +140,9 @@ fn named_pod(
             labels: Labels::with_ports(of_pod, of_endpoints),
             layout: Arc::new(layout(spec, mode)),
             health_checks: shared.health_checks(checks(spec)),
+            // Pods have none.
+            has_readiness_checks: false,
+            is_deploying: false,
         }),
         tasks,
     })
@@ -292,6 +296,7 @@ impl ReadInstance<'_> {
             ports: Few::unless_all(ports.collect(), &0),
             addresses: Few::unless_all(addresses.collect(), &Task::NO_ADDRESS),
             health: self.health,
+            readiness: Readiness::Unknown,
         })
     }
 

@@ -1,7 +1,7 @@
 //! State and health of one task, as Marathon names them (pure).
 
 use crate::marathon::wire;
-use crate::state::app::{Health, TaskState};
+use crate::state::app::{Health, Readiness, TaskState};
 
 /// The state for the name that Mesos gives it.
 pub(super) fn task_state(name: &str) -> TaskState {
@@ -29,6 +29,17 @@ pub(super) fn container_state(name: &str) -> TaskState {
     match name {
         "TASK_FINISHED" => TaskState::Finished,
         name => task_state(name),
+    }
+}
+
+/// Readiness of a task by the results of its checks: all of them have to find it ready.
+pub(super) fn readiness(task: &str, results: &[wire::ReadinessResult<'_>]) -> Readiness {
+    let own = results.iter().filter(|result| *result.task_id == *task);
+    let ready = own.map(|result| result.ready);
+    match ready.reduce(|one, other| one && other) {
+        None => Readiness::Unknown,
+        Some(true) => Readiness::Ready,
+        Some(false) => Readiness::NotReady,
     }
 }
 

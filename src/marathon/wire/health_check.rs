@@ -1,4 +1,4 @@
-//! Health checks in Marathon's JSON, of which no value costs the app.
+//! Health checks and results of readiness checks in Marathon's JSON, of which no value costs the app.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -26,6 +26,15 @@ pub(in crate::marathon) struct ListedCheck<'a> {
     pub max_consecutive_failures: Lenient<u32>,
     #[serde(default)]
     pub grace_period_seconds: Lenient<u32>,
+}
+
+/// Result of a readiness check of one task.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::marathon) struct ReadinessResult<'a> {
+    #[serde(borrow)]
+    pub task_id: Text<'a>,
+    pub ready: bool,
 }
 
 /// A value, or one of another kind, which is not read.

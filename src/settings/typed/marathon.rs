@@ -76,6 +76,11 @@ pub struct Marathon {
     #[arg(long, env = "PODS", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub pods: bool,
 
+    /// `true` sends no requests to a task that a deployment starts before its readiness checks
+    /// succeed.
+    #[arg(long, env = "READINESS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
+    pub readiness: bool,
+
     /// Seconds without any sign of life from Marathon after which the served snapshot counts as
     /// stale: health checks of proxies fail then, and 4 s later their connections are ended once,
     /// so that those with several daemons choose a fresh one. Any byte of the event stream or of an
