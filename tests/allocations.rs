@@ -1,6 +1,8 @@
 //! Allocations of a task event and of a changed label, no more among many apps than among few; and
 //! memory while a list of all apps arrives, which follows the apps and not the list.
 
+#[path = "../benches/support/many_labels.rs"]
+mod many_labels;
 #[path = "../benches/support/mod.rs"]
 mod support;
 
@@ -11,6 +13,7 @@ mod held;
 use std::alloc::System;
 use std::sync::{Mutex, PoisonError};
 
+use many_labels::LABELS;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::{Edge, label_event, task_event};
 
@@ -32,6 +35,13 @@ fn allocations(apps: usize) -> usize {
     // A change of labels and back, so that everything has been made once.
     edge.apply(label_event(apps, true));
     edge.apply(label_event(apps, false));
+    of_a_task(edge, apps)
+}
+
+/// Allocations of one task event of this edge with that many apps.
+fn of_a_task(mut edge: Edge, apps: usize) -> usize {
+    edge.apply(task_event(apps, false));
+    edge.apply(task_event(apps, true));
     edge.apply(task_event(apps, false));
     let event = task_event(apps, true);
     let snapshot = edge.reader().current();
@@ -74,6 +84,15 @@ fn a_task_event_allocates_among_10_000_apps_at_most_twice_what_it_does_among_100
     let (few, many) = (allocations(100), allocations(10_000));
     println!("allocations of one task event: {few} among 100 apps, {many} among 10,000");
     assert!(many <= 2 * few, "{few} among 100 apps, {many} among 10,000");
+}
+
+#[test]
+fn a_task_event_allocates_no_more_with_many_labels_than_with_two() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let of = |more| of_a_task(Edge::with_labels(100, more), 100);
+    let (few, many) = (of(&[]), of(&LABELS));
+    println!("allocations of one task event: {few} with two labels, {many} with 24 more");
+    assert!(many <= few, "{few} with two labels, {many} with 24 more");
 }
 
 #[cfg(test)]

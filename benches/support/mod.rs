@@ -29,6 +29,11 @@ pub(crate) struct Edge {
 impl Edge {
     /// An edge with `apps` apps of three tasks each, every app with a host of its own.
     pub(crate) fn new(apps: usize) -> Self {
+        Self::with_labels(apps, &[])
+    }
+
+    /// The same, with these labels more on every app.
+    pub(crate) fn with_labels(apps: usize, more: &[(&str, &str)]) -> Self {
         let (publisher, reader) = cell();
         let mut edge = Self {
             state: State::new(state::Config::default()),
@@ -37,7 +42,7 @@ impl Edge {
             reader,
         };
         let list = List {
-            apps: (0..apps).map(|app| listed(app, "")).collect(),
+            apps: (0..apps).map(|app| labelled(app, "", more)).collect(),
             ..List::default()
         };
         edge.apply(Event::Synced(list));
@@ -110,10 +115,14 @@ pub(crate) fn label_event(apps: usize, renamed: bool) -> Event {
 }
 
 fn listed(app: usize, host_prefix: &str) -> ListedApp {
-    let labels = [
-        ("HAPROXY_GROUP", "external".to_owned()),
-        ("HAPROXY_0_VHOST", format!("{host_prefix}app-{app}.test")),
-    ];
+    labelled(app, host_prefix, &[])
+}
+
+/// An app with these labels besides those of its group and host.
+fn labelled(app: usize, host_prefix: &str, more: &[(&str, &str)]) -> ListedApp {
+    let host = format!("{host_prefix}app-{app}.test");
+    let plain = [("HAPROXY_GROUP", "external"), ("HAPROXY_0_VHOST", &*host)];
+    let labels = plain.into_iter().chain(more.iter().copied());
     let port = Port {
         name: Some("http".into()),
         protocol: Protocol::Tcp,
@@ -126,7 +135,7 @@ fn listed(app: usize, host_prefix: &str) -> ListedApp {
         version: AppVersion(1),
         config_version: AppVersion(1),
         instances: 1,
-        labels: labels.into_iter().collect(),
+        labels: labels.collect(),
         layout: Arc::new(Layout::of_app(Networking::Bridge, vec![port])),
         health_checks: [HealthCheck::default()].into_iter().collect(),
         has_readiness_checks: false,
