@@ -16,7 +16,7 @@ use super::config::{Config, USUAL_LIMIT};
 use super::source::{config_source, duration};
 use super::{balancing, header_case, named_servers, origin, retries, task_checks, task_sockets};
 use crate::intent::{BackendSettings, TaskProtocol};
-use crate::snapshot::{Encode, Flavour, Kind, Name, Origin, Resource, Version};
+use crate::snapshot::{Compose, Flavour, Kind, Name, Origin, Resource, Version};
 
 /// HAProxy's `timeout connect` in marathon-lb's default configuration.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -61,11 +61,7 @@ impl ClusterTemplate {
     pub(super) fn cluster(self: &Arc<Self>, name: Name) -> Resource {
         let version = self.version.to_string();
         let version = Version::of_parts(&[name.as_bytes(), version.as_bytes()]);
-        let writer = ClusterWriter {
-            template: self.clone(),
-            name: name.clone(),
-        };
-        let cluster = Resource::composed(name, version, writer);
+        let cluster = Resource::composed(name, version, self.clone());
         let cluster = cluster.made_from(Origin::OfName(origin::port));
         let check = self
             .settings
@@ -87,22 +83,16 @@ impl ClusterTemplate {
     }
 }
 
-/// Writer of a cluster.
-struct ClusterWriter {
-    template: Arc<ClusterTemplate>,
-    name: Name,
-}
-
-impl Encode for ClusterWriter {
+impl Compose for ClusterTemplate {
     /// Encoded messages that are put one behind the other are one message (protobuf's encoding
     /// guide, "Last One Wins").
-    fn encode(&self, flavour: Flavour) -> Bytes {
+    fn compose(&self, name: &Name, flavour: Flavour) -> Bytes {
         let named = api::Cluster {
-            name: self.name.to_string(),
-            alt_stat_name: stat_name(&self.name),
+            name: name.to_string(),
+            alt_stat_name: stat_name(name),
             ..api::Cluster::default()
         };
-        let common = self.template.encoded(flavour);
+        let common = self.encoded(flavour);
         let mut bytes = Vec::with_capacity(named.encoded_len() + common.len());
         named.encode_raw(&mut bytes);
         bytes.extend_from_slice(common);

@@ -17,7 +17,7 @@ use super::route_table::RouteTable;
 use super::settled_hosts::{RoutedHost, TableForm};
 use super::source::config_source;
 use super::virtual_host::HostRoutes;
-use crate::snapshot::{Encode, Flavour, Kind, Name, Origin, Requirements, Resource};
+use crate::snapshot::{Compose, Flavour, Kind, Name, Origin, Requirements, Resource};
 
 /// Name of a host's virtual host. Envoy takes everything before the last slash for the name of the
 /// table, and ignores the virtual host without a word if it has no such table.
@@ -60,28 +60,20 @@ pub(super) fn https(host: &Name, settled: &Arc<RoutedHost>) -> Resource {
 fn virtual_host(host: &Name, form: TableForm, settled: &RoutedHost) -> Resource {
     let name = virtual_host_name(form.table(), host);
     let routes = settled.routes(form);
-    let writer = VirtualHostWriter {
-        name: name.clone(),
-        host: host.clone(),
-        routes: routes.clone(),
-    };
-    Resource::composed(name, routes.version, writer)
+    Resource::composed(name, routes.version, routes.clone())
         .with_requirements(Requirements::from(routes.requires.clone()))
         .made_from(Origin::One(routes.origin.clone()))
 }
 
-/// Writer of a [virtual
-/// host](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-virtualhost).
-struct VirtualHostWriter {
-    name: Name,
-    host: Name,
-    routes: Arc<HostRoutes>,
-}
-
-impl Encode for VirtualHostWriter {
-    fn encode(&self, _: Flavour) -> Bytes {
-        let mut bytes = named(&self.name, &[&self.host]);
-        bytes.extend_from_slice(&self.routes.bytes);
+impl Compose for HostRoutes {
+    /// A [virtual
+    /// host](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-virtualhost)
+    /// of a [name](virtual_host_name), which ends in its host.
+    fn compose(&self, name: &Name, _: Flavour) -> Bytes {
+        let host = name.split_once('/').map_or(&**name, |(_, host)| host);
+        let mut bytes = named(name, &[host]);
+        bytes.reserve_exact(self.bytes.len());
+        bytes.extend_from_slice(&self.bytes);
         bytes.into()
     }
 }

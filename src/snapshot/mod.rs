@@ -23,6 +23,6 @@ pub use kind::{Flavour, Kind};
 pub use names::NameSet;
 pub use origin::{Origin, Part, Parts};
 pub use requirements::{RequirementCounts, Requirements};
-pub use resource::{Encode, Head, Join, LONGEST_NAME_BYTES, Name, Resource};
+pub use resource::{Compose, Encode, Head, Join, LONGEST_NAME_BYTES, Name, Resource};
 pub use set::Snapshot;
 pub use version::{SetVersion, Version};

@@ -22,6 +22,12 @@ pub trait Encode: Send + Sync {
     fn encode(&self, flavour: Flavour) -> Bytes;
 }
 
+/// Composer of resources that share most of their bytes and are told apart by their names.
+pub trait Compose: Send + Sync {
+    /// Returns the protobuf bytes of the resource of a name for one flavour, always the same ones.
+    fn compose(&self, name: &Name, flavour: Flavour) -> Bytes;
+}
+
 /// Joins the parts of a resource.
 pub trait Join: Send + Sync {
     /// Returns the protobuf bytes, in the usual encoding or in the other one. Called at most once
@@ -83,35 +89,45 @@ impl Head {
 }
 
 /// One resource: its [`Head`], and its content in every flavour.
+///
+/// Most resources of a large snapshot are composed: what only others have is behind a pointer.
 pub struct Resource {
     head: Arc<Head>,
     body: ResourceBody,
-    substitute: Option<Box<Substitute>>,
+    rare: OnceLock<Box<RareParts>>,
 }
 
 enum ResourceBody {
-    /// The same bytes for every flavour, with an alternative encoding of the same content if there
-    /// is one.
-    Fixed {
-        encoded: Encoded,
-        other: Option<Box<Encoded>>,
-    },
-    Flavoured {
-        writer: Box<dyn Encode>,
-        encoded: Box<EncodedByFlavour>,
-    },
+    /// The same bytes for every flavour.
+    Fixed(Box<Encoded>),
+    Flavoured(Box<FlavouredBody>),
     /// Bytes that are composed from shared ones whenever they are needed. Only those are kept that
     /// their JSON is made from.
-    Composed {
-        writer: Box<dyn Encode>,
-        encoded: OnceLock<Box<EncodedByFlavour>>,
-    },
-    /// The same bytes for every flavour in two encodings, each joined when it is first needed.
-    Joined {
-        parts: Box<dyn Join>,
-        encoded: OnceLock<Box<Encoded>>,
-        other: OnceLock<Box<Encoded>>,
-    },
+    Composed(Arc<dyn Compose>),
+    Joined(Box<JoinedBody>),
+}
+
+struct FlavouredBody {
+    writer: Box<dyn Encode>,
+    encoded: EncodedByFlavour,
+}
+
+/// The same bytes for every flavour in two encodings, each joined when it is first needed.
+struct JoinedBody {
+    parts: Box<dyn Join>,
+    encoded: OnceLock<Encoded>,
+    other: OnceLock<Encoded>,
+}
+
+/// Parts that few resources have.
+#[derive(Default)]
+struct RareParts {
+    substitute: Option<Substitute>,
+    /// The alternative encoding of the same content, of a resource with the same bytes for every
+    /// flavour.
+    other: Option<Encoded>,
+    /// The kept content of a composed resource.
+    composed: EncodedByFlavour,
 }
 
 /// Content in each flavour that was needed: a fleet of proxies uses one or two.
@@ -131,10 +147,7 @@ impl Resource {
     /// A resource with the same bytes for every flavour, given as protobuf.
     pub fn fixed(name: Name, bytes: Bytes) -> Self {
         let version = Version::of_bytes(&bytes);
-        let body = ResourceBody::Fixed {
-            encoded: Encoded::new(bytes),
-            other: None,
-        };
+        let body = ResourceBody::Fixed(Box::new(Encoded::new(bytes)));
         Self::new(name, version, body)
     }
 
@@ -144,8 +157,8 @@ impl Resource {
         let bytes = writer.encode(Flavour::Ads);
         let version = Version::of_parts(&[&bytes, settings.to_string().as_bytes()]);
         let resource = Self::versioned(name, version, writer);
-        if let ResourceBody::Flavoured { encoded, .. } = &resource.body
-            && let Some(ads) = encoded.get(Flavour::Ads as usize)
+        if let ResourceBody::Flavoured(body) = &resource.body
+            && let Some(ads) = body.encoded.get(Flavour::Ads as usize)
         {
             ads.get_or_init(|| Box::new(Encoded::new(bytes)));
         }
@@ -155,32 +168,28 @@ impl Resource {
     /// A resource whose bytes depend on the flavour, with the version that it was given when it was
     /// made first.
     pub fn versioned(name: Name, version: Version, writer: impl Encode + 'static) -> Self {
-        let body = ResourceBody::Flavoured {
+        let body = FlavouredBody {
             writer: Box::new(writer),
-            encoded: Box::default(),
+            encoded: EncodedByFlavour::default(),
         };
-        Self::new(name, version, body)
+        Self::new(name, version, ResourceBody::Flavoured(Box::new(body)))
     }
 
     /// A resource that shares most of its bytes with others: its whole bytes are not kept. `version`
     /// is a digest of what they are composed from.
-    pub fn composed(name: Name, version: Version, writer: impl Encode + 'static) -> Self {
-        let body = ResourceBody::Composed {
-            writer: Box::new(writer),
-            encoded: OnceLock::new(),
-        };
-        Self::new(name, version, body)
+    pub fn composed(name: Name, version: Version, composer: Arc<dyn Compose>) -> Self {
+        Self::new(name, version, ResourceBody::Composed(composer))
     }
 
     /// A resource with the same bytes for every flavour, joined from `parts` when they are first
     /// needed. `version` is a digest of all parts.
     pub fn joined(name: Name, version: Version, parts: impl Join + 'static) -> Self {
-        let body = ResourceBody::Joined {
+        let body = JoinedBody {
             parts: Box::new(parts),
             encoded: OnceLock::new(),
             other: OnceLock::new(),
         };
-        Self::new(name, version, body)
+        Self::new(name, version, ResourceBody::Joined(Box::new(body)))
     }
 
     fn new(name: Name, version: Version, body: ResourceBody) -> Self {
@@ -196,7 +205,7 @@ impl Resource {
         Self {
             head: Arc::new(head),
             body,
-            substitute: None,
+            rare: OnceLock::new(),
         }
     }
 
@@ -231,11 +240,8 @@ impl Resource {
     /// the same bytes for every flavour.
     #[must_use]
     pub fn with_other_encoding(mut self, bytes: Bytes) -> Self {
-        match &mut self.body {
-            ResourceBody::Fixed { other, .. } => *other = Some(Box::new(Encoded::new(bytes))),
-            ResourceBody::Flavoured { .. }
-            | ResourceBody::Composed { .. }
-            | ResourceBody::Joined { .. } => {}
+        if matches!(self.body, ResourceBody::Fixed(_)) {
+            self.set_rare(|rare| rare.other = Some(Encoded::new(bytes)));
         }
         self
     }
@@ -248,12 +254,20 @@ impl Resource {
         without: (Kind, Name),
         make: impl Fn() -> Self + Send + Sync + 'static,
     ) -> Self {
-        self.substitute = Some(Box::new(Substitute {
+        let substitute = Substitute {
             without,
             make: Box::new(make),
             made: OnceLock::new(),
-        }));
+        };
+        self.set_rare(|rare| rare.substitute = Some(substitute));
         self
+    }
+
+    /// Changes a part that few resources have.
+    fn set_rare(&mut self, set: impl FnOnce(&mut RareParts)) {
+        let mut rare = self.rare.take().unwrap_or_default();
+        set(&mut rare);
+        self.rare = rare.into();
     }
 
     /// Its head.
@@ -279,38 +293,34 @@ impl Resource {
     /// The resource that a client must have accepted to be sent this one instead of its substitute;
     /// none without a substitute.
     pub fn needs_for_this_form(&self) -> Option<&(Kind, Name)> {
-        self.substitute
-            .as_ref()
-            .map(|substitute| &substitute.without)
+        let substitute = self.rare.get()?.substitute.as_ref()?;
+        Some(&substitute.without)
     }
 
     /// The substitute for clients that lack [`needs_for_this_form`](Self::needs_for_this_form).
     pub fn substitute(&self) -> Option<&Arc<Self>> {
-        let substitute = self.substitute.as_ref()?;
-        Some(
-            substitute
-                .made
-                .get_or_init(|| Arc::new((substitute.make)())),
-        )
+        let Substitute { make, made, .. } = self.rare.get()?.substitute.as_ref()?;
+        Some(made.get_or_init(|| Arc::new(make())))
     }
 
     /// Returns true if it has an alternative encoding.
     pub fn has_other_encoding(&self) -> bool {
         match &self.body {
-            ResourceBody::Fixed { other, .. } => other.is_some(),
-            ResourceBody::Joined { .. } => true,
-            ResourceBody::Flavoured { .. } | ResourceBody::Composed { .. } => false,
+            ResourceBody::Fixed(_) => self.rare.get().is_some_and(|rare| rare.other.is_some()),
+            ResourceBody::Joined(_) => true,
+            ResourceBody::Flavoured(_) | ResourceBody::Composed(_) => false,
         }
     }
 
     /// Its content in the alternative encoding, if it has one.
     pub fn other_encoding(&self) -> Option<&Encoded> {
         match &self.body {
-            ResourceBody::Fixed { other, .. } => other.as_deref(),
-            ResourceBody::Joined { parts, other, .. } => {
-                Some(other.get_or_init(|| Box::new(Encoded::new(parts.join(true)))))
+            ResourceBody::Fixed(_) => self.rare.get()?.other.as_ref(),
+            ResourceBody::Joined(body) => {
+                let joined = || Encoded::new(body.parts.join(true));
+                Some(body.other.get_or_init(joined))
             }
-            ResourceBody::Flavoured { .. } | ResourceBody::Composed { .. } => None,
+            ResourceBody::Flavoured(_) | ResourceBody::Composed(_) => None,
         }
     }
 
@@ -318,41 +328,43 @@ impl Resource {
     /// of a resource that shares most of them with others.
     pub fn bytes(&self, flavour: Flavour) -> Bytes {
         match &self.body {
-            ResourceBody::Composed { writer, .. } => writer.encode(flavour),
-            ResourceBody::Fixed { .. }
-            | ResourceBody::Flavoured { .. }
-            | ResourceBody::Joined { .. } => self.encoded(flavour).bytes().clone(),
+            ResourceBody::Composed(composer) => composer.compose(self.name(), flavour),
+            ResourceBody::Fixed(_) | ResourceBody::Flavoured(_) | ResourceBody::Joined(_) => {
+                self.encoded(flavour).bytes().clone()
+            }
         }
     }
 
     /// Its encoded content for one flavour, kept once it was needed.
     pub fn encoded(&self, flavour: Flavour) -> &Encoded {
         match &self.body {
-            ResourceBody::Fixed { encoded, .. } => encoded,
-            ResourceBody::Flavoured { writer, encoded } => {
-                encoded_once(&**writer, encoded, flavour)
+            ResourceBody::Fixed(encoded) => encoded,
+            ResourceBody::Flavoured(body) => {
+                once_for(flavour, &body.encoded, || body.writer.encode(flavour))
             }
-            ResourceBody::Composed { writer, encoded } => {
-                encoded_once(&**writer, encoded.get_or_init(Box::default), flavour)
+            ResourceBody::Composed(composer) => {
+                let encoded = &self.rare.get_or_init(Box::default).composed;
+                once_for(flavour, encoded, || composer.compose(self.name(), flavour))
             }
-            ResourceBody::Joined { parts, encoded, .. } => {
-                encoded.get_or_init(|| Box::new(Encoded::new(parts.join(false))))
+            ResourceBody::Joined(body) => {
+                let joined = || Encoded::new(body.parts.join(false));
+                body.encoded.get_or_init(joined)
             }
         }
     }
 }
 
 /// The content for one flavour, encoded if it was not yet.
-fn encoded_once<'a>(
-    writer: &dyn Encode,
-    encoded: &'a EncodedByFlavour,
+fn once_for(
     flavour: Flavour,
-) -> &'a Encoded {
+    encoded: &EncodedByFlavour,
+    encode: impl FnOnce() -> Bytes,
+) -> &Encoded {
     #[expect(
         clippy::indexing_slicing,
         reason = "the array has a place for every flavour"
     )]
-    encoded[flavour as usize].get_or_init(|| Box::new(Encoded::new(writer.encode(flavour))))
+    encoded[flavour as usize].get_or_init(|| Box::new(Encoded::new(encode())))
 }
 
 impl fmt::Debug for Resource {

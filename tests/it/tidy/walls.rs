@@ -33,8 +33,8 @@ record      | metrics net pipeline::DEPARTED_KEPT pipeline::DepartedCluster     
             | pipeline::DepartedClusters pipeline::World snapshot state                      |
 registry    | metrics net::throttle server snapshot::Kind                                    | requests envoy marathon
 resources   | intent packing parallel                                                        | io clock chance logs
-            | snapshot::Changes snapshot::Encode snapshot::Flavour snapshot::Index           |
-            | snapshot::Join snapshot::Kind snapshot::Name snapshot::Origin snapshot::Part   |
+            | snapshot::Changes snapshot::Compose snapshot::Encode snapshot::Flavour         |
+            | snapshot::Index snapshot::Join snapshot::Kind snapshot::Name snapshot::Origin snapshot::Part   |
             | snapshot::Parts snapshot::RequirementCounts snapshot::Requirements              |
             | snapshot::Resource snapshot::SetVersion snapshot::Snapshot snapshot::Version   |
             | state::CertificateSet state::app::AppId                                        |
