@@ -13,7 +13,7 @@ use super::settled_hosts::ANY_HOST;
 use super::virtual_host::{HostRoutes, encoded, guard_of_service, to_service};
 use crate::intent::{Route, Service};
 use crate::snapshot::{
-    Join, Kind, Name, Origin, RequirementCounts, Requirements, Resource, SetVersion, Version,
+    Join, Name, Origin, RequirementCounts, Requirements, Resource, SetVersion, Version,
 };
 use crate::state::app::AppId;
 
@@ -85,8 +85,12 @@ impl AppIds {
             None => SetVersion::default(),
         };
         self.digest = self.digest.without(given(&before)).with(given(&after));
-        self.requires
-            .replace(required(before.as_ref()), required(after.as_ref()));
+        let none = Requirements::default();
+        let [was, is] = [&before, &after].map(|routes| {
+            let routes = routes.as_ref();
+            routes.map_or(&none, |routes| &routes.details.requires)
+        });
+        self.requires.replace(was, is);
         match after {
             Some(routes) => self.routes.insert(app.clone(), routes),
             None => self.routes.remove(app),
@@ -109,10 +113,6 @@ impl AppIds {
             .with_requirements(Requirements::of_parts(self.requires.clone(), None))
             .made_from(Origin::One("labels of all apps".into()))
     }
-}
-
-fn required(routes: Option<&Arc<HostRoutes>>) -> &[(Kind, Name)] {
-    routes.map_or(&[], |routes| &routes.requires)
 }
 
 /// The table, as it was when it was made.

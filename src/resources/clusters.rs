@@ -16,7 +16,7 @@ use super::config::{Config, USUAL_LIMIT};
 use super::source::{config_source, duration};
 use super::{balancing, header_case, named_servers, origin, retries, task_checks, task_sockets};
 use crate::intent::{BackendSettings, TaskProtocol};
-use crate::snapshot::{Compose, Flavour, Kind, Name, Origin, Resource, Version};
+use crate::snapshot::{Compose, Flavour, HeadDetails, Kind, Name, Origin, Resource, Version};
 
 /// HAProxy's `timeout connect` in marathon-lb's default configuration.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -36,6 +36,7 @@ pub struct ClusterTemplate {
     config: Arc<Config>,
     /// None for the usual settings.
     settings: Option<Arc<BackendSettings>>,
+    details: Arc<HeadDetails>,
     /// Digest of the content for [`Flavour::Ads`], and of the settings that the others add.
     version: Version,
     encoded: [OnceLock<Bytes>; Flavour::ALL.len()],
@@ -47,7 +48,16 @@ impl ClusterTemplate {
     pub(super) fn new(config: Arc<Config>, settings: Option<Arc<BackendSettings>>) -> Self {
         let ads = common(&config, settings.as_deref(), Flavour::Ads);
         let transport = config.transport_settings().to_string();
+        let check = settings
+            .as_ref()
+            .and_then(|settings| settings.check.as_ref());
+        let details = HeadDetails {
+            longest_wait: check.map(|check| task_checks::longest_wait(check)),
+            origin: Origin::OfName(origin::port),
+            ..HeadDetails::default()
+        };
         Self {
+            details: Arc::new(details),
             version: Version::of_parts(&[&ads, transport.as_bytes()]),
             config,
             settings,
@@ -61,16 +71,7 @@ impl ClusterTemplate {
     pub(super) fn cluster(self: &Arc<Self>, name: Name) -> Resource {
         let version = self.version.to_string();
         let version = Version::of_parts(&[name.as_bytes(), version.as_bytes()]);
-        let cluster = Resource::composed(name, version, self.clone());
-        let cluster = cluster.made_from(Origin::OfName(origin::port));
-        let check = self
-            .settings
-            .as_ref()
-            .and_then(|settings| settings.check.as_ref());
-        match check {
-            Some(check) => cluster.waiting(task_checks::longest_wait(check)),
-            None => cluster,
-        }
+        Resource::composed(name, version, self.clone()).with_details(self.details.clone())
     }
 
     fn encoded(&self, flavour: Flavour) -> &Bytes {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
 
 use envoy_api::envoy::config::core::v3 as core;
 use envoy_api::envoy::config::core::v3::socket_address::PortSpecifier;
@@ -11,7 +12,7 @@ use envoy_api::prost::encoding::{WireType, encode_key, encode_varint, encoded_le
 
 use super::{origin, task_checks};
 use crate::intent::{Backend, CheckPlace, CheckPlaces};
-use crate::snapshot::{Origin, Resource};
+use crate::snapshot::{HeadDetails, Origin, Resource};
 
 /// Share of the hosts of a
 /// [priority](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority)
@@ -20,6 +21,14 @@ use crate::snapshot::{Origin, Resource};
 const OVERPROVISIONING: u32 = 1_000_000;
 
 const DRAINING: core::HealthStatus = core::HealthStatus::Draining;
+
+/// What all assignments have in common.
+static DETAILS: LazyLock<Arc<HeadDetails>> = LazyLock::new(|| {
+    Arc::new(HeadDetails {
+        origin: Origin::OfName(origin::port),
+        ..HeadDetails::default()
+    })
+});
 
 /// Bytes of an endpoint with an IPv4 address, at most.
 const ENDPOINT_BYTES: usize = 30;
@@ -57,7 +66,7 @@ pub(super) fn resource(backend: &Backend) -> Resource {
     put_locality(behind, &[], 1, places, &mut bytes);
     rest.encode_raw(&mut bytes);
     bytes.shrink_to_fit();
-    Resource::fixed(backend.name.clone(), bytes.into()).made_from(Origin::OfName(origin::port))
+    Resource::fixed(backend.name.clone(), bytes.into()).with_details(DETAILS.clone())
 }
 
 /// Puts the addresses of one rank, if there are any, into an assignment, and with them those that

@@ -15,7 +15,7 @@ use crate::intent::{
     ListenTls, ListenerClaim, ListenerClaims, PortMode, Service, ServiceListener,
     WantedCertificates,
 };
-use crate::snapshot::{Join, Name, Origin, Requirements, Resource, Version};
+use crate::snapshot::{Join, Name, Origin, Resource, Version};
 use crate::state::problem::{Problem, Reason, Subject};
 
 /// Every claim to a listener, and what came of them.
@@ -187,7 +187,7 @@ fn table(name: &Name, claim: &ListenerClaim) -> Resource {
     );
     let version = routes.version.to_string();
     let version = Version::of_parts(&[name.as_bytes(), version.as_bytes()]);
-    let requires = Requirements::from(routes.requires.clone());
+    let requires = routes.details.requires.clone();
     let origin = format!("app {} port {}", claim.app, claim.index);
     let name = name.clone();
     Resource::joined(name.clone(), version, ServiceTable { name, routes })

@@ -14,14 +14,14 @@ pub(super) const ANY_HOST: &str = "*";
 /// Hosts with their routes. Cheap to clone: unchanged parts are shared.
 #[derive(Clone, Default)]
 pub(super) struct SettledHosts {
-    hosts: OrdMap<Name, Arc<RoutedHost>>,
+    hosts: OrdMap<Name, RoutedHost>,
     /// Number of hosts that redirect.
     redirecting: usize,
     digests: [SetVersion; TableForm::ALL.len()],
 }
 
 /// Routes of one host.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct RoutedHost {
     /// On both listeners, but for redirects.
     pub(super) direct: Arc<HostRoutes>,
@@ -64,12 +64,12 @@ impl RoutedHost {
 
 impl SettledHosts {
     /// Routes of one host.
-    pub(super) fn get(&self, name: &str) -> Option<&Arc<RoutedHost>> {
+    pub(super) fn get(&self, name: &str) -> Option<&RoutedHost> {
         self.hosts.get(name)
     }
 
     /// The hosts, by name.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &Arc<RoutedHost>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &RoutedHost)> {
         self.hosts.iter()
     }
 
@@ -87,19 +87,17 @@ impl SettledHosts {
     /// before, in order: `http`, in either form, and `https`.
     pub(super) fn set(&mut self, name: &Name, host: Option<RoutedHost>) -> [bool; 2] {
         let before = self.hosts.get(name).cloned();
-        if before.as_deref() == host.as_ref() {
+        if before == host {
             return [false; 2];
         }
-        let host = host.map(Arc::new);
         let differs = |form: TableForm| {
-            let routes = |host: &Option<Arc<RoutedHost>>| {
-                host.as_ref().map(|host| host.routes(form).clone())
-            };
+            let routes =
+                |host: &Option<RoutedHost>| host.as_ref().map(|host| host.routes(form).clone());
             routes(&before) != routes(&host)
         };
         let https = differs(TableForm::Https);
         let http = https || differs(TableForm::Http);
-        let given = |host: &Option<Arc<RoutedHost>>| {
+        let given = |host: &Option<RoutedHost>| {
             host.as_ref()
                 .map(|host| contributions(name, host))
                 .unwrap_or_default()
@@ -112,7 +110,7 @@ impl SettledHosts {
         {
             *digest = digest.without(before).with(after);
         }
-        let redirects = |host: &Option<Arc<RoutedHost>>| {
+        let redirects = |host: &Option<RoutedHost>| {
             usize::from(host.as_ref().is_some_and(|host| host.redirecting.is_some()))
         };
         self.redirecting = self.redirecting + redirects(&host) - redirects(&before);

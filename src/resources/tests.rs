@@ -1445,7 +1445,7 @@ fn check_references(projection: &Projector) {
             let substitute = resource.substitute().into_iter();
             let substitute = substitute.flat_map(|other| other.requires().iter());
             for (kind, name) in resource.requires().iter().chain(substitute) {
-                assert!(held(*kind, name), "{kind} {name}");
+                assert!(held(kind, name), "{kind} {name}");
             }
         }
     }

@@ -5,8 +5,6 @@
 //! stand in one virtual host of a table only, so a host that moved between shared ones would have
 //! to move in one response, whatever the client has accepted or refused.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use envoy_api::envoy::config::route::v3 as api;
 use envoy_api::prost::Message as _;
@@ -17,7 +15,7 @@ use super::route_table::RouteTable;
 use super::settled_hosts::{RoutedHost, TableForm};
 use super::source::config_source;
 use super::virtual_host::HostRoutes;
-use crate::snapshot::{Compose, Flavour, Kind, Name, Origin, Requirements, Resource};
+use crate::snapshot::{Compose, Flavour, Kind, Name, Resource};
 
 /// Name of a host's virtual host. Envoy takes everything before the last slash for the name of the
 /// table, and ignores the virtual host without a word if it has no such table.
@@ -40,7 +38,7 @@ pub(super) fn table(config: &Config, form: TableForm) -> Resource {
 
 /// The virtual host of a host on the plain listener. If it redirects, it has a substitute for
 /// clients without the listener that it redirects to.
-pub(super) fn http(host: &Name, settled: &Arc<RoutedHost>) -> Resource {
+pub(super) fn http(host: &Name, settled: &RoutedHost) -> Resource {
     let resource = virtual_host(host, TableForm::Http, settled);
     if settled.redirecting.is_none() {
         return resource;
@@ -53,16 +51,14 @@ pub(super) fn http(host: &Name, settled: &Arc<RoutedHost>) -> Resource {
 }
 
 /// The virtual host of a host on the listener with TLS.
-pub(super) fn https(host: &Name, settled: &Arc<RoutedHost>) -> Resource {
+pub(super) fn https(host: &Name, settled: &RoutedHost) -> Resource {
     virtual_host(host, TableForm::Https, settled)
 }
 
 fn virtual_host(host: &Name, form: TableForm, settled: &RoutedHost) -> Resource {
     let name = virtual_host_name(form.table(), host);
     let routes = settled.routes(form);
-    Resource::composed(name, routes.version, routes.clone())
-        .with_requirements(Requirements::from(routes.requires.clone()))
-        .made_from(Origin::One(routes.origin.clone()))
+    Resource::composed(name, routes.version, routes.clone()).with_details(routes.details.clone())
 }
 
 impl Compose for HostRoutes {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use envoy_api::envoy::config::route::v3 as api;
 use envoy_api::envoy::r#type::matcher::v3 as matcher;
 use envoy_api::prost::Message as _;
@@ -17,7 +16,7 @@ use super::treatment;
 use super::upgrades::{self, TUNNEL_LIMIT};
 use crate::intent::conflicts::Claim;
 use crate::intent::{RedirectCode, Route};
-use crate::snapshot::{Kind, Name, Version};
+use crate::snapshot::{HeadDetails, Kind, Name, Origin, Requirements, Version};
 
 /// Time for which a request may be silent
 /// ([`stream_idle_timeout`](https://www.envoyproxy.io/docs/envoy/latest/faq/configuration/timeouts#stream-timeouts)):
@@ -37,14 +36,12 @@ pub(super) struct HostRoutes {
     /// A [virtual
     /// host](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-virtualhost)
     /// without its name and domains.
-    pub(super) bytes: Bytes,
+    pub(super) bytes: Box<[u8]>,
     /// Digest of the bytes.
     pub(super) version: Version,
     /// The clusters that they name, the listener that they redirect to, and the one that checks
-    /// logins; sorted.
-    pub(super) requires: Arc<[(Kind, Name)]>,
-    /// The apps that they were made from.
-    pub(super) origin: Arc<str>,
+    /// logins; and the apps that they were made from. Virtual hosts share them.
+    pub(super) details: Arc<HeadDetails>,
 }
 
 /// A route, and the cluster that it names.
@@ -78,9 +75,12 @@ pub(super) fn encoded(
     let clusters =
         clusters.flat_map(|name| [Kind::Cluster, Kind::Endpoint].map(|kind| (kind, name.clone())));
     let listener = redirects_to.map(|table| (Kind::Listener, table.name().into()));
-    let mut requires: Vec<(Kind, Name)> = clusters.chain(listener).chain(guard).collect();
-    requires.sort_unstable();
-    requires.dedup();
+    let requires = clusters.chain(listener).chain(guard).collect();
+    let details = HeadDetails {
+        requires: Requirements::new(requires),
+        origin: Origin::One(origin),
+        ..HeadDetails::default()
+    };
     let mut routes: Vec<api::Route> = routes.into_iter().map(|(route, _)| route).collect();
     if !routes.iter().any(takes_everything) {
         routes.push(route_to(
@@ -99,8 +99,7 @@ pub(super) fn encoded(
     HostRoutes {
         version: Version::of_bytes(&bytes),
         bytes: bytes.into(),
-        requires: requires.into(),
-        origin,
+        details: Arc::new(details),
     }
 }
 
@@ -119,7 +118,8 @@ fn takes_everything(route: &api::Route) -> bool {
 impl HostRoutes {
     /// True if requests reach a cluster, which may be tried again.
     pub(super) fn has_clusters(&self) -> bool {
-        self.requires.iter().any(|(kind, _)| *kind == Kind::Cluster)
+        let mut required = self.details.requires.iter();
+        required.any(|(kind, _)| kind == Kind::Cluster)
     }
 }
 

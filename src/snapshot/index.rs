@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
-use super::{Head, Name, RequirementCounts, SetVersion};
+use super::{Head, Name, RequirementCounts, Requirements, SetVersion};
 
 /// Names and versions of one kind's resources at one moment. Successive indexes share what did not
 /// change.
@@ -65,11 +65,9 @@ impl Index {
 
     pub(super) fn insert(&mut self, head: Arc<Head>) {
         let replaced = self.heads.insert(head.name().clone(), head.clone());
-        let before = replaced
-            .as_ref()
-            .map(|replaced| &**replaced.requires().own());
-        let after = head.requires().own();
-        self.required.replace(before.unwrap_or_default(), after);
+        let none = Requirements::default();
+        let before = replaced.as_deref().map_or(&none, Head::requires);
+        self.required.replace(before, head.requires());
         if let Some(replaced) = &replaced {
             self.version = self.version.without(replaced.contribution());
         }
@@ -78,7 +76,8 @@ impl Index {
 
     pub(super) fn remove(&mut self, name: &str) {
         if let Some(removed) = self.heads.remove(name) {
-            self.required.replace(removed.requires().own(), &[]);
+            let none = Requirements::default();
+            self.required.replace(removed.requires(), &none);
             self.version = self.version.without(removed.contribution());
         }
     }

@@ -9,12 +9,20 @@ use imbl::ordmap::DiffItem;
 use super::{Kind, Name};
 
 /// Requirements of a resource. Those of a resource that is made of others are shared with these.
-#[derive(Clone, Default)]
-pub struct Requirements {
+#[derive(Clone)]
+pub struct Requirements(Form);
+
+#[derive(Clone)]
+enum Form {
     /// Sorted, each once.
-    own: Arc<[(Kind, Name)]>,
-    parts: Option<Arc<PartRequirements>>,
+    List(Arc<[(Kind, Name)]>),
+    /// A cluster and its assignment, as most virtual hosts require them.
+    Backend(Name),
+    Parts(Arc<PartRequirements>),
 }
+
+/// The kinds of a backend's resources.
+const OF_BACKEND: [Kind; 2] = [Kind::Cluster, Kind::Endpoint];
 
 /// Requirements of all parts of a resource.
 struct PartRequirements {
@@ -26,132 +34,188 @@ struct PartRequirements {
 /// Requirements of many resources, each with the number of resources that have it. Successive ones
 /// share what did not change.
 #[derive(Clone, Debug, Default)]
-pub struct RequirementCounts(OrdMap<(Kind, Name), usize>);
+pub struct RequirementCounts {
+    /// Those of whole backends.
+    backends: OrdMap<Name, usize>,
+    others: OrdMap<(Kind, Name), usize>,
+}
 
 impl Requirements {
     /// These requirements, in any order.
     pub fn new(mut own: Vec<(Kind, Name)>) -> Self {
         own.sort_unstable();
         own.dedup();
-        Self {
-            own: own.into(),
-            parts: None,
+        match &*own {
+            [(Kind::Cluster, cluster), (Kind::Endpoint, assignment)] if cluster == assignment => {
+                Self(Form::Backend(cluster.clone()))
+            }
+            _ => Self(Form::List(own.into())),
         }
     }
 
     /// The requirements of all parts, but for the resource `without`.
     pub fn of_parts(counts: RequirementCounts, without: Option<(Kind, Name)>) -> Self {
-        Self {
-            own: Arc::default(),
-            parts: Some(Arc::new(PartRequirements { counts, without })),
-        }
+        Self(Form::Parts(Arc::new(PartRequirements { counts, without })))
     }
 
-    /// The requirements, each once; those of parts come last.
-    pub fn iter(&self) -> impl Iterator<Item = &(Kind, Name)> {
-        let parts = self.parts.as_deref().into_iter();
-        self.own
-            .iter()
-            .chain(parts.flat_map(PartRequirements::iter))
+    /// The requirements, each once.
+    pub fn iter(&self) -> impl Iterator<Item = (Kind, &Name)> {
+        let (list, backend, parts) = match &self.0 {
+            Form::List(list) => (&**list, None, None),
+            Form::Backend(name) => (&[][..], Some(name), None),
+            Form::Parts(parts) => (&[][..], None, Some(&**parts)),
+        };
+        let list = list.iter().map(|(kind, name)| (*kind, name));
+        let backend = backend.into_iter().flat_map(of_backend);
+        let parts = parts.into_iter().flat_map(PartRequirements::iter);
+        list.chain(backend).chain(parts)
     }
 
     /// Returns true if this is one of them. Logarithmic.
     pub fn contains(&self, required: &(Kind, Name)) -> bool {
-        let parts = self.parts.as_deref();
-        self.own.binary_search(required).is_ok()
-            || parts.is_some_and(|parts| parts.contains(required))
+        match &self.0 {
+            Form::List(list) => list.binary_search(required).is_ok(),
+            Form::Backend(name) => is_of_backend(required) && required.1 == *name,
+            Form::Parts(parts) => parts.contains(required),
+        }
     }
 
     /// Requirements that `old` does not have. Among parts the cost is that of the difference.
     pub fn beyond(&self, old: &Self) -> Vec<(Kind, Name)> {
-        match (&self.parts, &old.parts) {
-            (Some(parts), Some(before)) if parts.without == before.without => {
-                let own = self.own.iter().filter(|required| !old.contains(required));
-                let added = parts.added_to(before);
-                own.chain(added).cloned().collect()
+        match (&self.0, &old.0) {
+            (Form::Parts(parts), Form::Parts(before)) if parts.without == before.without => {
+                parts.added_to(before)
             }
             _ => {
-                let new = self.iter().filter(|required| !old.contains(required));
-                new.cloned().collect()
+                let all = self.iter().map(|(kind, name)| (kind, name.clone()));
+                all.filter(|required| !old.contains(required)).collect()
             }
         }
     }
+}
 
-    /// The requirements without those of parts, sorted.
-    pub(super) fn own(&self) -> &Arc<[(Kind, Name)]> {
-        &self.own
+impl Default for Requirements {
+    /// None.
+    fn default() -> Self {
+        Self(Form::List(Arc::default()))
     }
 }
 
+/// The two requirements of whoever requires a backend.
+fn of_backend(name: &Name) -> [(Kind, &Name); 2] {
+    OF_BACKEND.map(|kind| (kind, name))
+}
+
+/// True for a resource of a kind that backends have.
+fn is_of_backend((kind, _): &(Kind, Name)) -> bool {
+    OF_BACKEND.contains(kind)
+}
+
 impl PartRequirements {
-    fn iter(&self) -> impl Iterator<Item = &(Kind, Name)> {
-        let all = self.counts.0.keys();
-        all.filter(|required| self.without.as_ref() != Some(*required))
+    fn iter(&self) -> impl Iterator<Item = (Kind, &Name)> {
+        let RequirementCounts { backends, others } = &self.counts;
+        let of_backends = OF_BACKEND.map(|kind| backends.keys().map(move |name| (kind, name)));
+        let others = others.keys();
+        let others = others.filter(|required| !self.counts.is_of_known_backend(required));
+        let others = others.map(|(kind, name)| (*kind, name));
+        let all = of_backends.into_iter().flatten().chain(others);
+        all.filter(|(kind, name)| !self.leaves_out(*kind, name))
+    }
+
+    fn leaves_out(&self, kind: Kind, name: &Name) -> bool {
+        let without = self.without.as_ref();
+        without.is_some_and(|without| without.0 == kind && without.1 == *name)
     }
 
     fn contains(&self, required: &(Kind, Name)) -> bool {
-        self.without.as_ref() != Some(required) && self.counts.contains(required)
+        !self.leaves_out(required.0, &required.1) && self.counts.contains(required)
     }
 
-    fn added_to<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a (Kind, Name)> {
-        let added = before.counts.0.diff(&self.counts.0);
-        let added = added.filter_map(|item| match item {
+    fn added_to(&self, before: &Self) -> Vec<(Kind, Name)> {
+        let backends = before.counts.backends.diff(&self.counts.backends);
+        let backends = backends.filter_map(|item| match item {
+            DiffItem::Add(name, _) => Some(name),
+            DiffItem::Remove(..) | DiffItem::Update { .. } => None,
+        });
+        let others = before.counts.others.diff(&self.counts.others);
+        let others = others.filter_map(|item| match item {
             DiffItem::Add(required, _) => Some(required),
             DiffItem::Remove(..) | DiffItem::Update { .. } => None,
         });
-        added.filter(|required| self.without.as_ref() != Some(*required))
+        let others = others.filter(|required| !self.counts.is_of_known_backend(required));
+        let added = backends.flat_map(of_backend);
+        let added = added.chain(others.map(|(kind, name)| (*kind, name)));
+        added
+            .filter(|(kind, name)| !self.leaves_out(*kind, name))
+            .map(|(kind, name)| (kind, name.clone()))
+            .filter(|required| !before.counts.contains(required))
+            .collect()
     }
 }
 
 impl RequirementCounts {
     /// Returns true if a resource has this requirement.
     pub fn contains(&self, required: &(Kind, Name)) -> bool {
-        self.0.contains_key(required)
+        self.is_of_known_backend(required) || self.others.contains_key(required)
     }
 
     /// Number of resources that have this requirement.
     pub fn count(&self, required: &(Kind, Name)) -> usize {
-        self.0.get(required).copied().unwrap_or_default()
+        let backend = self.backends.get(&required.1);
+        let backend = backend.filter(|_| is_of_backend(required));
+        let other = self.others.get(required);
+        backend.into_iter().chain(other).sum()
     }
 
-    /// Counts the requirements of a resource that took the place of another, each sorted.
-    pub fn replace(&mut self, before: &[(Kind, Name)], after: &[(Kind, Name)]) {
-        if before == after {
+    fn is_of_known_backend(&self, required: &(Kind, Name)) -> bool {
+        is_of_backend(required) && self.backends.contains_key(&required.1)
+    }
+
+    /// Counts the requirements of a resource that took the place of another; those of parts are
+    /// left out.
+    pub fn replace(&mut self, before: &Requirements, after: &Requirements) {
+        if !matches!(after.0, Form::Parts(_)) && before == after {
             return;
         }
-        for required in after {
-            match self.0.get_mut(required) {
-                Some(count) => *count += 1,
-                None => drop(self.0.insert(required.clone(), 1)),
-            }
+        match &after.0 {
+            Form::Backend(name) => add(&mut self.backends, name),
+            Form::List(list) => list.iter().for_each(|one| add(&mut self.others, one)),
+            Form::Parts(_) => {}
         }
-        for required in before {
-            match self.0.get_mut(required) {
-                Some(count) if *count > 1 => *count -= 1,
-                Some(_) | None => drop(self.0.remove(required)),
-            }
+        match &before.0 {
+            Form::Backend(name) => subtract(&mut self.backends, name),
+            Form::List(list) => list.iter().for_each(|one| subtract(&mut self.others, one)),
+            Form::Parts(_) => {}
         }
+    }
+}
+
+fn add<K: Ord + Clone>(counts: &mut OrdMap<K, usize>, required: &K) {
+    match counts.get_mut(required) {
+        Some(count) => *count += 1,
+        None => drop(counts.insert(required.clone(), 1)),
+    }
+}
+
+fn subtract<K: Ord + Clone>(counts: &mut OrdMap<K, usize>, required: &K) {
+    match counts.get_mut(required) {
+        Some(count) if *count > 1 => *count -= 1,
+        Some(_) | None => drop(counts.remove(required)),
     }
 }
 
 impl PartialEq for Requirements {
     /// Equal if they have the same members. Shared parts are not walked.
     fn eq(&self, other: &Self) -> bool {
-        match (&self.parts, &other.parts) {
-            (None, None) => self.own == other.own,
+        match (&self.0, &other.0) {
+            (Form::List(one), Form::List(other)) => one == other,
+            (Form::Backend(one), Form::Backend(other)) => one == other,
             _ => self.beyond(other).is_empty() && other.beyond(self).is_empty(),
         }
     }
 }
 
 impl Eq for Requirements {}
-
-impl From<Arc<[(Kind, Name)]>> for Requirements {
-    /// Sorted requirements, each once.
-    fn from(own: Arc<[(Kind, Name)]>) -> Self {
-        Self { own, parts: None }
-    }
-}
 
 impl fmt::Debug for Requirements {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -172,7 +236,10 @@ mod tests {
     fn counted(resources: &[&[(Kind, Name)]]) -> RequirementCounts {
         let mut counts = RequirementCounts::default();
         for required in resources {
-            counts.replace(&[], required);
+            counts.replace(
+                &Requirements::default(),
+                &Requirements::new(required.to_vec()),
+            );
         }
         counts
     }
@@ -182,9 +249,10 @@ mod tests {
         let (a, b) = (cluster("a"), cluster("b"));
         let mut counts = counted(&[from_ref(&a), &[a.clone(), b.clone()]]);
         assert_eq!((counts.count(&a), counts.count(&b)), (2, 1));
-        counts.replace(&[a.clone(), b.clone()], &[]);
+        let of = |required: &[(Kind, Name)]| Requirements::new(required.to_vec());
+        counts.replace(&of(&[a.clone(), b.clone()]), &of(&[]));
         assert!(counts.contains(&a) && !counts.contains(&b));
-        counts.replace(from_ref(&a), from_ref(&b));
+        counts.replace(&of(from_ref(&a)), &of(from_ref(&b)));
         assert!(!counts.contains(&a) && counts.contains(&b));
     }
 
@@ -210,5 +278,21 @@ mod tests {
             Requirements::of_parts(counted(&[from_ref(&a), from_ref(&a), from_ref(&c)]), None);
         assert_eq!(after.beyond(&before), [c]);
         assert_eq!(before.beyond(&after), [b]);
+    }
+
+    #[test]
+    fn a_backend_that_some_require_whole_and_others_in_part_is_required_once() {
+        let [a, b] = ["a", "b"].map(cluster);
+        let whole = |(_, name): &(Kind, Name)| OF_BACKEND.map(|kind| (kind, name.clone())).to_vec();
+        let (whole_a, whole_b) = (whole(&a), whole(&b));
+        let few = counted(&[&whole_a, from_ref(&b)]);
+        let many = counted(&[&whole_a, from_ref(&a), &whole_b, from_ref(&b)]);
+        assert_eq!((many.count(&a), many.count(&(Kind::Endpoint, a.1))), (2, 1));
+        let [few, many] = [few, many].map(|counts| Requirements::of_parts(counts, None));
+        let all = [whole_a, whole_b].concat();
+        assert_eq!(many, Requirements::new(all.clone()));
+        assert_eq!(many.iter().count(), all.len());
+        assert_eq!(many.beyond(&few), [(Kind::Endpoint, b.1)]);
+        assert!(few.beyond(&many).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! One resource: its head (name, version, requirements) and its encoded content.
+//! One resource: its head and its encoded content.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::encoded::Encoded;
-use super::{Flavour, Kind, Origin, Requirements, SetVersion, Version};
+use super::head::{Head, HeadDetails};
+use super::{Flavour, Kind, Origin, Requirements, Version};
 
 /// Name of a resource. Cheap to clone.
 pub type Name = Arc<str>;
@@ -33,59 +34,6 @@ pub trait Join: Send + Sync {
     /// Returns the protobuf bytes, in the usual encoding or in the other one. Called at most once
     /// for each.
     fn join(&self, other_encoding: bool) -> Bytes;
-}
-
-/// Head of a resource: everything but the content. Indexes hold heads, so that the record of a
-/// client's state does not keep bytes alive.
-#[derive(Clone, Debug)]
-pub struct Head {
-    name: Name,
-    version: Version,
-    contribution: SetVersion,
-    requires: Requirements,
-    longest_wait: Option<Duration>,
-    origin: Origin,
-}
-
-impl PartialEq for Head {
-    /// Equal if clients cannot tell them apart: name, content and requirements are the same.
-    fn eq(&self, other: &Self) -> bool {
-        self.version == other.version && self.name == other.name && self.requires == other.requires
-    }
-}
-
-impl Eq for Head {}
-
-impl Head {
-    /// Its name, unique within its kind.
-    pub fn name(&self) -> &Name {
-        &self.name
-    }
-
-    /// Its version, the same for every flavour.
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
-    /// Its contribution to the version of every set that holds it.
-    pub fn contribution(&self) -> SetVersion {
-        self.contribution
-    }
-
-    /// Resources that a client must have accepted before it may be sent this one.
-    pub fn requires(&self) -> &Requirements {
-        &self.requires
-    }
-
-    /// Time within which a client has to accept this, if longer than usual.
-    pub fn longest_wait(&self) -> Option<Duration> {
-        self.longest_wait
-    }
-
-    /// Its origin.
-    pub fn origin(&self) -> &Origin {
-        &self.origin
-    }
 }
 
 /// One resource: its [`Head`], and its content in every flavour.
@@ -193,17 +141,8 @@ impl Resource {
     }
 
     fn new(name: Name, version: Version, body: ResourceBody) -> Self {
-        let contribution = SetVersion::of_resource(&name, version);
-        let head = Head {
-            name,
-            version,
-            contribution,
-            requires: Requirements::default(),
-            longest_wait: None,
-            origin: Origin::default(),
-        };
         Self {
-            head: Arc::new(head),
+            head: Arc::new(Head::new(name, version)),
             body,
             rare: OnceLock::new(),
         }
@@ -218,22 +157,33 @@ impl Resource {
     /// Sets the resources that a client must have accepted before it may be sent this one.
     #[must_use]
     pub fn with_requirements(mut self, requires: Requirements) -> Self {
-        Arc::make_mut(&mut self.head).requires = requires;
+        self.details_mut().requires = requires;
         self
     }
 
     /// Sets the time within which a client has to accept it, if longer than usual.
     #[must_use]
     pub fn waiting(mut self, longest_wait: Duration) -> Self {
-        Arc::make_mut(&mut self.head).longest_wait = Some(longest_wait);
+        self.details_mut().longest_wait = Some(longest_wait);
         self
     }
 
     /// Sets its origin.
     #[must_use]
     pub fn made_from(mut self, origin: Origin) -> Self {
-        Arc::make_mut(&mut self.head).origin = origin;
+        self.details_mut().origin = origin;
         self
+    }
+
+    /// Sets requirements, longest wait and origin to those that it has in common with others.
+    #[must_use]
+    pub fn with_details(mut self, details: Arc<HeadDetails>) -> Self {
+        Arc::make_mut(&mut self.head).details = details;
+        self
+    }
+
+    fn details_mut(&mut self) -> &mut HeadDetails {
+        Arc::make_mut(&mut Arc::make_mut(&mut self.head).details)
     }
 
     /// Adds an alternative encoding of the same content, under the same version, to a resource with
@@ -277,17 +227,17 @@ impl Resource {
 
     /// Its name, unique within its kind.
     pub fn name(&self) -> &Name {
-        &self.head.name
+        self.head.name()
     }
 
     /// Its version, the same for every flavour.
     pub fn version(&self) -> Version {
-        self.head.version
+        self.head.version()
     }
 
     /// Resources that a client must have accepted before it may be sent this one.
     pub fn requires(&self) -> &Requirements {
-        &self.head.requires
+        self.head.requires()
     }
 
     /// The resource that a client must have accepted to be sent this one instead of its substitute;
@@ -371,9 +321,9 @@ impl fmt::Debug for Resource {
     /// Leaves out the content, which may be a private key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resource")
-            .field("name", &self.head.name)
-            .field("version", &self.head.version)
-            .field("requires", &self.head.requires)
+            .field("name", self.head.name())
+            .field("version", &self.head.version())
+            .field("requires", self.head.requires())
             .finish_non_exhaustive()
     }
 }

@@ -55,9 +55,10 @@ impl fmt::Debug for Version {
 
 /// Version of a set of resources: the wrapping sum of one 128-bit digest per name and version.
 /// A change of the set updates it in a time that does not depend on the set's size. The empty set
-/// is zero. Prints as 32 hexadecimal digits.
+/// is zero. Prints as 32 hexadecimal digits. In halves, the higher first, so that it is aligned as they
+/// are.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct SetVersion(u128);
+pub struct SetVersion([u64; 2]);
 
 impl SetVersion {
     /// Parses the version that prints as exactly this text.
@@ -65,7 +66,7 @@ impl SetVersion {
         let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         let is_printed = text.len() == 32 && text.bytes().all(is_digit);
         let sum = is_printed.then(|| u128::from_str_radix(text, 16).ok())??;
-        Some(Self(sum))
+        Some(Self::from_sum(sum))
     }
 
     /// The contribution of one resource to the version of every set that holds it.
@@ -75,31 +76,43 @@ impl SetVersion {
         digest.update(name.as_bytes());
         let mut sum = [0; 16];
         fill(&mut sum, digest);
-        Self(u128::from_be_bytes(sum))
+        Self::from_sum(u128::from_be_bytes(sum))
     }
 
     /// The contribution of one name to the digest of a set of names.
     pub fn of_name(name: &str) -> Self {
         let mut sum = [0; 16];
         fill(&mut sum, Sha256::new_with_prefix(name.as_bytes()));
-        Self(u128::from_be_bytes(sum))
+        Self::from_sum(u128::from_be_bytes(sum))
     }
 
     /// The sum as bytes, for digests of more than the set.
     pub fn to_be_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
+        self.sum().to_be_bytes()
     }
 
     /// The version of the set with one more resource, given its contribution.
     #[must_use]
     pub fn with(self, contribution: Self) -> Self {
-        Self(self.0.wrapping_add(contribution.0))
+        Self::from_sum(self.sum().wrapping_add(contribution.sum()))
     }
 
     /// The version of the set without one of its resources, given its contribution.
     #[must_use]
     pub fn without(self, contribution: Self) -> Self {
-        Self(self.0.wrapping_sub(contribution.0))
+        Self::from_sum(self.sum().wrapping_sub(contribution.sum()))
+    }
+}
+
+impl SetVersion {
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+    fn from_sum(sum: u128) -> Self {
+        Self([(sum >> 64) as u64, sum as u64])
+    }
+
+    fn sum(self) -> u128 {
+        let [high, low] = self.0;
+        u128::from(high) << 64 | u128::from(low)
     }
 }
 
@@ -111,7 +124,7 @@ impl FromIterator<Self> for SetVersion {
 
 impl fmt::Display for SetVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:032x}", self.sum())
     }
 }
 

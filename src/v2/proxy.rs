@@ -169,7 +169,7 @@ impl AnswerContent {
     /// The clusters that its resources name.
     fn clusters(&self) -> impl Iterator<Item = &Name> {
         let requires = self.resources().flat_map(|one| one.requires().iter());
-        requires.filter_map(|(kind, name)| (*kind == Kind::Cluster).then_some(name))
+        requires.filter_map(|(kind, name)| (kind == Kind::Cluster).then_some(name))
     }
 }
 

@@ -178,8 +178,9 @@ async fn a_cluster_that_went_while_away_is_gone(transport: Transport) {
     let requires = good
         .requires()
         .iter()
-        .filter(|(_, name)| &**name != "/gone_0");
-    plane.publish(Kind::Route, table.requiring(requires.cloned().collect()));
+        .filter(|(_, name)| ***name != *"/gone_0")
+        .map(|(kind, name)| (kind, name.clone()));
+    plane.publish(Kind::Route, table.requiring(requires.collect()));
 
     let (_, serving) = Serving::start(plane.control, plane.reader.clone()).await;
     plane.serving = serving;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Follower, config};
 use crate::resources::tests::{certificate, known, labelled, with_certificates};
-use crate::snapshot::{Flavour, Kind};
+use crate::snapshot::{Flavour, Kind, Requirements};
 use crate::state::event::Event;
 use crate::state::problem::{Reason, Subject};
 use crate::state::testing::{guarded_after, listed, task};
@@ -177,8 +177,8 @@ fn a_table_requires_the_clusters_behind_redirects_too() {
     let state = with_certificates(known(vec![app]), vec![certificate("a", &["a.test"], 1)]);
     let snapshot = Follower::of(&state).reader.current().unwrap();
     let requires = snapshot.resource(Kind::Route, "http").unwrap().requires();
-    let expected = [(Kind::Cluster, "/one_0".into())];
-    assert!(requires.iter().eq(&expected), "{requires:?}");
+    let expected = Requirements::new(vec![(Kind::Cluster, "/one_0".into())]);
+    assert_eq!(*requires, expected);
 }
 
 #[test]

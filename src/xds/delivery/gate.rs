@@ -60,7 +60,7 @@ impl Subscription {
         if Arc::ptr_eq(&first, resource) {
             return Gate::Closed(until);
         }
-        let is_obtainable = |(kind, name): &(Kind, Name)| siblings.is_obtainable(*kind, name);
+        let is_obtainable = |(kind, name): (Kind, &Name)| siblings.is_obtainable(kind, name);
         if !first.requires().iter().all(is_obtainable) {
             // The version that waits first can no longer have what it requires.
             if let Some(gated) = self.gated.get_mut(name) {
@@ -93,7 +93,11 @@ impl Subscription {
                 let required = siblings.view.cache.required_beyond(old, new);
                 required.iter().find(lacks).cloned()
             }
-            None => new.requires().iter().find(lacks).cloned(),
+            None => {
+                let mut required = new.requires().iter();
+                let missing = required.find(|(kind, name)| siblings.lacks(*kind, name));
+                missing.map(|(kind, name)| (kind, name.clone()))
+            }
         };
         // It may be undecided which variant of the resource fits the client.
         let listener = resource.needs_for_this_form();

@@ -34,7 +34,7 @@ record      | metrics net pipeline::DEPARTED_KEPT pipeline::DepartedCluster     
 registry    | metrics net::throttle server snapshot::Kind                                    | requests envoy marathon
 resources   | intent packing parallel                                                        | io clock chance logs
             | snapshot::Changes snapshot::Compose snapshot::Encode snapshot::Flavour         |
-            | snapshot::Index snapshot::Join snapshot::Kind snapshot::Name snapshot::Origin snapshot::Part   |
+            | snapshot::HeadDetails snapshot::Index snapshot::Join snapshot::Kind snapshot::Name snapshot::Origin snapshot::Part   |
             | snapshot::Parts snapshot::RequirementCounts snapshot::Requirements              |
             | snapshot::Resource snapshot::SetVersion snapshot::Snapshot snapshot::Version   |
             | state::CertificateSet state::app::AppId                                        |
