@@ -11,9 +11,10 @@ use crate::state::problem::{Problem, Reason, Subject, shown};
 /// Every claim of every service, by host.
 #[derive(Debug, Default)]
 pub struct Claims {
-    by_host: BTreeMap<String, Vec<Claim>>,
-    /// The hosts whose claims changed since [`take_changed`](Self::take_changed).
-    changed: BTreeSet<String>,
+    by_host: BTreeMap<Arc<str>, Vec<Claim>>,
+    /// The hosts whose claims changed since [`take_changed`](Self::take_changed). They share the text
+    /// with those that have claims.
+    changed: BTreeSet<Arc<str>>,
 }
 
 impl Claims {
@@ -31,13 +32,14 @@ impl Claims {
     fn remove(&mut self, service: &Service) {
         let Service { app, index, .. } = service;
         for host in service.route.hosts() {
-            if let Some(claims) = self.by_host.get_mut(host) {
-                claims.retain(|claim| claim.app != *app || claim.index != *index);
-                if claims.is_empty() {
-                    self.by_host.remove(host);
-                }
+            let Some((host, mut claims)) = self.by_host.remove_entry(&**host) else {
+                continue;
+            };
+            claims.retain(|claim| claim.app != *app || claim.index != *index);
+            self.changed.replace(host.clone());
+            if !claims.is_empty() {
+                self.by_host.insert(host, claims);
             }
-            self.changed.insert(host.clone());
         }
     }
 
@@ -45,7 +47,9 @@ impl Claims {
         // Without paths there is one claim, to every path.
         let claimed = service.route.paths().len().max(1);
         for host in service.route.hosts() {
-            let claims = self.by_host.entry(host.clone()).or_default();
+            let known = self.changed.get(&**host).cloned();
+            let known = known.unwrap_or_else(|| self.shared(host));
+            let claims = self.by_host.entry(known.clone()).or_default();
             // Most hosts have one claim for good, and a vector that grows begins with room for four.
             claims.reserve_exact(claimed);
             claims.extend((0..claimed).map(|position| Claim {
@@ -55,8 +59,14 @@ impl Claims {
                 backend: service.backend.name.clone(),
                 route: service.route.clone(),
             }));
-            self.changed.insert(host.clone());
+            self.changed.insert(known);
         }
+    }
+
+    /// The host's name as it is kept already.
+    fn shared(&self, host: &str) -> Arc<str> {
+        let known = self.by_host.get_key_value(host);
+        known.map_or_else(|| host.into(), |(known, _)| known.clone())
     }
 
     /// The claims to one host, in no order.
@@ -65,7 +75,7 @@ impl Claims {
     }
 
     /// The hosts of which a claim is redirected to https.
-    pub fn redirected_hosts(&self) -> impl Iterator<Item = &String> {
+    pub fn redirected_hosts(&self) -> impl Iterator<Item = &Arc<str>> {
         let redirected = |claims: &[Claim]| {
             claims
                 .iter()
@@ -76,7 +86,7 @@ impl Claims {
     }
 
     /// The hosts whose claims changed since the last call.
-    pub fn take_changed(&mut self) -> BTreeSet<String> {
+    pub fn take_changed(&mut self) -> BTreeSet<Arc<str>> {
         compact(&mut self.by_host, self.changed.len());
         std::mem::take(&mut self.changed)
     }

@@ -40,7 +40,7 @@ pub(super) struct Routes {
     /// True if problems may differ since they were last settled.
     problems_changed: bool,
     /// The hosts of which something else than the claims changed since they were last settled.
-    dirty: BTreeSet<String>,
+    dirty: BTreeSet<Name>,
     /// True if the https listener came or went since then.
     listener_changed: bool,
 }
@@ -72,7 +72,7 @@ impl Routes {
             astray: BTreeMap::new(),
             problems_changed: false,
             // It is there while nobody claims it.
-            dirty: [ANY_HOST.to_owned()].into(),
+            dirty: [ANY_HOST.into()].into(),
             listener_changed: false,
         }
     }
@@ -83,7 +83,7 @@ impl Routes {
         self.claims.change(before, after);
         let challenged = self.challenges.change(before, after);
         self.problems_changed |= !challenged.is_empty();
-        self.dirty.extend(challenged);
+        self.dirty.extend(challenged.into_iter().map(Name::from));
         if let Some(Service { app, index, .. }) = before {
             let port = (app.clone(), *index);
             self.redirecting.remove(&port);
@@ -142,8 +142,9 @@ impl Routes {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.extend(self.claims.take_changed());
         let wildcards = dirty.iter().filter(|name| name.starts_with('*'));
-        let below: BTreeSet<String> = wildcards
+        let below: BTreeSet<Name> = wildcards
             .flat_map(|wildcard| self.challenges.hosts_below(wildcard))
+            .map(Name::from)
             .collect();
         dirty.extend(below);
         let listener_changed = std::mem::take(&mut self.listener_changed);
@@ -153,7 +154,7 @@ impl Routes {
             has_https: listener_changed || self.server_names.is_some(),
             problems: false,
         };
-        let dirty: Vec<Name> = dirty.into_iter().map(Name::from).collect();
+        let dirty: Vec<Name> = dirty.into_iter().collect();
         let hosts = parallel::map(&dirty, |name| self.settled(name));
         let hosts: Vec<_> = dirty.into_iter().zip(hosts).collect();
         for (name, host) in every_second_first(hosts) {

@@ -63,7 +63,7 @@ impl Observer for V2Projection {
             self.project_certificates(certificates, &mut effects);
         }
         for host in self.claims.take_changed() {
-            self.settle(host, &mut effects);
+            self.settle(&host, &mut effects);
         }
         if effects.tables || !self.published {
             self.write_tables(&mut effects);
@@ -191,29 +191,29 @@ impl V2Projection {
         if self.has_https != has_https {
             self.has_https = has_https;
             effects.tables = true;
-            let hosts: Vec<String> = self.claims.redirected_hosts().cloned().collect();
+            let hosts: Vec<Arc<str>> = self.claims.redirected_hosts().cloned().collect();
             for host in hosts {
-                self.settle(host, effects);
+                self.settle(&host, effects);
             }
         }
     }
 
     /// Settles the claims of one host. Lost claims are problems of v3 as well, and reported there.
-    fn settle(&mut self, name: String, effects: &mut Effects) {
-        let claims = self.claims.of(&name);
+    fn settle(&mut self, name: &str, effects: &mut Effects) {
+        let claims = self.claims.of(name);
         if claims.is_empty() {
-            let known = self.hosts.remove(&name);
+            let known = self.hosts.remove(name);
             effects.tables |= known.is_some();
             effects.problems |= known.is_some_and(|known| !known.problems.is_empty());
             return;
         }
-        let (winners, _) = settle_host(&name, claims);
+        let (winners, _) = settle_host(name, claims);
         let problems = if self.has_https {
-            redirect_in_part(&name, &winners).collect()
+            redirect_in_part(name, &winners).collect()
         } else {
             Vec::new()
         };
-        let known = self.hosts.entry(name).or_default();
+        let known = self.hosts.entry(name.to_owned()).or_default();
         effects.tables |= known.winners != winners;
         effects.problems |= known.problems != problems;
         *known = SettledHost { winners, problems };

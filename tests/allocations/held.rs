@@ -1,11 +1,12 @@
-//! Bytes that the state and the intents hold, per app and per task, after a list as Marathon
-//! answers it.
+//! Bytes that the state, the intents and the resources hold, per app and per task, after a list as
+//! Marathon answers it.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use marathon_envoy::labels::Intents;
 use marathon_envoy::marathon::translate;
+use marathon_envoy::resources::{self, Projection};
 use marathon_envoy::state::app::{App, Task, TaskState};
 use marathon_envoy::state::event::{Event, ListedApp, TaskUpdate};
 use marathon_envoy::state::{self, AppState, State, reduce};
@@ -70,23 +71,31 @@ fn known(apps: usize, tasks: usize, group: &str) -> State {
     reduce(State::new(state::Config::default()), Event::Synced(list)).0
 }
 
-/// Bytes of the state and of its intents.
-fn of_rooms(apps: usize, tasks: usize, group: &str) -> [usize; 2] {
+/// Bytes of the state, of its intents, and of their resources with all that settles them.
+fn of_rooms(apps: usize, tasks: usize, group: &str) -> [usize; 3] {
     let before = held_bytes();
     let state = known(apps, tasks, group);
     let of_state = held_bytes() - before;
     let before = held_bytes();
     let mut intents = Intents::new(labels_config());
-    intents.follow(&state);
-    [of_state, held_bytes() - before]
+    let changed = intents.follow(&state).apps;
+    let with_changes = held_bytes();
+    let changed_again = changed.clone();
+    let of_changes = held_bytes() - with_changes;
+    drop(changed_again);
+    let of_intents = held_bytes() - before - of_changes;
+    let before = held_bytes();
+    let mut projection = Projection::new(resources::Config::default(), None);
+    projection.project(intents.apps(), &changed, state.certificates());
+    [of_state, of_intents, held_bytes() - before]
 }
 
-/// The sizes in the state and in the intents.
-fn sizes(group: &str) -> [Size; 2] {
+/// The sizes in the state, in the intents and in the resources.
+fn sizes(group: &str) -> [Size; 3] {
     const APPS: usize = 1_000;
     let few = of_rooms(APPS, 1, group);
     let many = of_rooms(APPS, 10, group);
-    [0, 1].map(|room| {
+    [0, 1, 2].map(|room| {
         let task = (many[room] - few[room]) / (9 * APPS);
         Size {
             app: few[room] / APPS - task,
@@ -156,13 +165,19 @@ fn a_change_allocates_little_in_the_state_and_the_intents() {
 }
 
 #[test]
-fn the_state_and_the_intents_hold_few_bytes_of_each_app_and_task() {
+fn state_intents_and_resources_hold_few_bytes_of_each_app_and_task() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     // Whatever is made once is made now.
     of_rooms(10, 1, "external");
-    let ([state, intents], [_, of_others]) = (sizes("external"), sizes("internal"));
-    println!("state: {state:?}; intents: {intents:?}; of apps in other groups: {of_others:?}");
+    let [state, intents, resources] = sizes("external");
+    let [_, of_others, without] = sizes("internal");
+    println!("state: {state:?}; intents: {intents:?}; resources: {resources:?}");
+    println!("of apps in other groups: {of_others:?}; resources: {without:?}");
     assert!(state.app <= 450 && state.task <= 270, "{state:?}");
     assert!(intents.app <= 500 && intents.task <= 32, "{intents:?}");
+    assert!(
+        resources.app <= 1_150 && resources.task <= 32,
+        "{resources:?}"
+    );
     assert!(of_others.app == 0 && of_others.task == 0, "{of_others:?}");
 }
