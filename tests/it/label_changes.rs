@@ -47,6 +47,9 @@ type Labels = &'static [(&'static str, Option<&'static str>)];
 /// The values that every served label is tried with. Its port has the host `changed.test`.
 fn trials(elsewhere: IpAddr) -> Vec<Trial> {
     const PATH: Labels = &[("HAPROXY_0_PATH", Some("/a"))];
+    // Rules for a list of hosts.
+    const LIST: Labels = &[("HAPROXY_0_VHOST", Some("changed.test,list.test"))];
+    const LIST_WITH_PATH: Labels = &[LIST[0], PATH[0]];
     const LOGIN_OF_BOB: &str = "Staff:bob:$1$abcdefgh$cHJi5PXp/ki/ktXzqlk6I1";
     const CUT: &str = "reqirep \"^([^ :]*)\\ {proxypath}/?(.*)\" \"\\1\\ /\\2\"";
     const HOST_RULE: [&str; 2] = [
@@ -196,17 +199,17 @@ fn trials(elsewhere: IpAddr) -> Vec<Trial> {
         ),
         alone("HAPROXY_{n}_HTTP_FRONTEND_ACL", HOST_RULE),
         of("HAPROXY_{n}_HTTP_FRONTEND_ACL_WITH_PATH", PATH_RULE, PATH),
-        alone("HAPROXY_{n}_HTTP_FRONTEND_ACL_ONLY", HOST_RULE),
+        of("HAPROXY_{n}_HTTP_FRONTEND_ACL_ONLY", HOST_RULE, LIST),
         of(
             "HAPROXY_{n}_HTTP_FRONTEND_ACL_ONLY_WITH_PATH",
             PATH_RULE,
-            PATH,
+            LIST_WITH_PATH,
         ),
-        alone("HAPROXY_{n}_HTTP_FRONTEND_ROUTING_ONLY", HOST_RULE),
+        of("HAPROXY_{n}_HTTP_FRONTEND_ROUTING_ONLY", HOST_RULE, LIST),
         of(
             "HAPROXY_{n}_HTTP_FRONTEND_ROUTING_ONLY_WITH_PATH",
             PATH_RULE,
-            PATH,
+            LIST_WITH_PATH,
         ),
         alone(
             "HAPROXY_{n}_HTTPS_FRONTEND_ACL",
