@@ -29,6 +29,15 @@ const LONGEST_VALUE_BYTES: usize = 4_096;
 const LONGEST_NAME_BYTES: usize = 256;
 
 impl HeaderChange {
+    /// Bytes of its name and its value.
+    pub fn text_bytes(&self) -> usize {
+        let value = match &self.value {
+            Some(HeaderText::Text(text)) => text.len(),
+            Some(HeaderText::ClientAddress | HeaderText::RequestedHost) | None => 0,
+        };
+        self.name.len() + value
+    }
+
     /// The change of a header; none if its name is no token, or one that stands for the host.
     pub fn new(name: &str, value: Option<HeaderText>, replaces: bool) -> Option<Self> {
         let is_token =

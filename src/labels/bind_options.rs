@@ -115,7 +115,7 @@ pub(super) fn options(text: &str) -> Result<Vec<BindOption>, UnusableBind> {
             "no-tlsv11" | "force-tlsv12" => BindOption::LowestTls(TlsVersion::V1_2),
             "no-tlsv12" | "force-tlsv13" => BindOption::LowestTls(TlsVersion::V1_3),
             "ciphers" => ciphers(argument()),
-            "alpn" | "npn" => BindOption::Alpn(list(argument(), ',')),
+            "alpn" | "npn" => alpn(word, argument()),
             "ssl" => BindOption::Tls,
             "crt" => match argument() {
                 "" => BindOption::Unusable(word.to_owned()),
@@ -165,6 +165,24 @@ fn list(text: &str, separator: char) -> Vec<String> {
         .filter(|word| !word.is_empty())
         .map(str::to_owned)
         .collect()
+}
+
+/// The longest name of a protocol, and of all of them with a byte of length each
+/// ([RFC 7301](https://www.rfc-editor.org/rfc/rfc7301#section-3.1)); Envoy refuses the certificate that a
+/// longer one stands with.
+const LONGEST_PROTOCOL_BYTES: usize = 255;
+const LONGEST_PROTOCOLS_BYTES: usize = 1_024;
+
+fn alpn(word: &str, argument: &str) -> BindOption {
+    let names = list(argument, ',');
+    let total: usize = names.iter().map(|name| name.len() + 1).sum();
+    let fits = names
+        .iter()
+        .all(|name| name.len() <= LONGEST_PROTOCOL_BYTES);
+    match fits && total <= LONGEST_PROTOCOLS_BYTES {
+        true => BindOption::Alpn(names),
+        false => BindOption::LeftOut(word.to_owned()),
+    }
 }
 
 fn number(word: &str, argument: &str) -> BindOption {
@@ -269,6 +287,17 @@ mod tests {
     fn a_text_that_is_not_one_line_has_no_options() {
         for text in ["accept-proxy\nmode http", "\"accept-proxy", "name \"$A\""] {
             assert_eq!(options(text), Err(UnusableBind::Unreadable), "{text}");
+        }
+    }
+
+    #[test]
+    fn protocols_that_proxies_would_refuse_are_left_out() {
+        let (longest, longer) = ("a".repeat(255), "a".repeat(256));
+        let named = options(&format!("alpn h2,{longest}")).unwrap();
+        assert_eq!(named, [BindOption::Alpn(vec!["h2".into(), longest])]);
+        for text in [longer, vec!["ab"; 342].join(",")] {
+            let found = options(&format!("alpn {text}")).unwrap();
+            assert_eq!(found, [BindOption::LeftOut("alpn".into())]);
         }
     }
 

@@ -93,10 +93,12 @@ impl<'a> LabelText<'a> {
         matches!(value.as_str(), "true" | "t" | "yes" | "y")
     }
 
-    /// The words of a list with commas, white space or both.
+    /// The words of a list with commas, white space or both. A `#` begins a comment, as in HAProxy.
     pub(super) fn words(self) -> impl Iterator<Item = &'a str> {
         let words = self.value.split(|c: char| c == ',' || c.is_whitespace());
-        words.filter(|word| !word.is_empty())
+        words
+            .filter(|word| !word.is_empty())
+            .take_while(|word| !word.starts_with('#'))
     }
 }
 

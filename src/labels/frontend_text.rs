@@ -18,6 +18,7 @@ pub(super) enum FrontendText {
     Elsewhere,
 }
 
+const UNKNOWN: &str = "has a line that is not understood";
 const SOME: &str = "routes only some of the service port's requests";
 
 /// The address and the options of the usual `bind` line.
@@ -52,6 +53,13 @@ fn meaning(text: &str, open: impl Fn(&[Vec<String>]) -> FrontendText) -> Fronten
     let Some(lines) = lines(text) else {
         return FrontendText::Elsewhere;
     };
+    let sections = lines.iter().filter(|line| is_section(line));
+    if sections.count() > 1 {
+        return FrontendText::Elsewhere;
+    }
+    if !lines.iter().all(|line| is_understood(line)) {
+        return FrontendText::Restricted(UNKNOWN);
+    }
     let routes = || lines.iter().filter(|line| is_route(line));
     // Without a condition it is two words.
     if routes().count() > 0 && !routes().any(|route| route.len() == 2) {
@@ -61,6 +69,43 @@ fn meaning(text: &str, open: impl Fn(&[Vec<String>]) -> FrontendText) -> Fronten
     match meaning == FrontendText::InPart && lines.iter().all(|line| is_usual(line)) {
         true => FrontendText::Usual,
         false => meaning,
+    }
+}
+
+/// True for the beginning of a section.
+fn is_section(line: &[String]) -> bool {
+    let keywords = [
+        "frontend", "backend", "listen", "defaults", "global", "userlist",
+    ];
+    keywords.iter().any(|keyword| is_of(line, keyword))
+}
+
+/// True for a line that lets everybody in.
+fn is_understood(line: &[String]) -> bool {
+    let mut words = line.iter().map(String::as_str);
+    let first = words.next().unwrap_or_default();
+    let first = match first {
+        "no" => words.next().unwrap_or_default(),
+        first => first,
+    };
+    match (first, words.next()) {
+        (
+            "acl" | "backlog" | "bind" | "bind-process" | "capture" | "compression"
+            | "default_backend" | "description" | "errorfile" | "frontend" | "log" | "log-format"
+            | "log-tag" | "maxconn" | "mode" | "option" | "redirect" | "reqadd" | "rspadd"
+            | "timeout" | "unique-id-format" | "unique-id-header" | "use_backend",
+            _,
+        ) => true,
+        ("http-request" | "http-response", Some(action)) => [
+            "set-header",
+            "add-header",
+            "del-header",
+            "redirect",
+            "set-var",
+            "capture",
+        ]
+        .contains(&action),
+        _ => false,
     }
 }
 
@@ -117,6 +162,10 @@ mod tests {
             ),
             (format!("{HEAD}  option \"x"), FrontendText::Elsewhere),
             (
+                format!("{HEAD}frontend other\n  bind *:99"),
+                FrontendText::Elsewhere,
+            ),
+            (
                 format!("{HEAD}  use_backend {{backend}} if {{ hdr(host) a.test }}"),
                 FrontendText::Restricted(SOME),
             ),
@@ -128,6 +177,8 @@ mod tests {
             "bind *:443 ssl crt a verify required ca-file b",
             "default_backend other",
             "redirect location /away",
+            "monitor-net 10.0.0.0/8",
+            "tcp-request connection expect-proxy layer4",
         ] {
             let found = head(&format!("{HEAD}  {line}"));
             assert!(

@@ -1,5 +1,7 @@
 //! Lines of HAProxy's configuration as words.
 
+use std::str::Chars;
+
 /// The words of each line that has some, without
 /// [quotes, escapes and comments](https://docs.haproxy.org/2.6/configuration.html#2.2). A brace that a
 /// template doubles counts once. None where a quote stays open, and for variables of the environment.
@@ -17,7 +19,7 @@ fn words(line: &str) -> Option<Vec<String>> {
         match c {
             '#' => break,
             c if c.is_whitespace() => words.extend(word.take()),
-            '\\' => escaped(chars.next()?, word.get_or_insert_default()),
+            '\\' => escaped(&mut chars, word.get_or_insert_default())?,
             '\'' => {
                 let quoted = chars.as_str();
                 let end = quoted.find('\'')?;
@@ -28,7 +30,7 @@ fn words(line: &str) -> Option<Vec<String>> {
                 let word = word.get_or_insert_default();
                 match chars.next()? {
                     '"' => break,
-                    '\\' => escaped(chars.next()?, word),
+                    '\\' => escaped(&mut chars, word)?,
                     '$' => return None,
                     c => word.push(c),
                 }
@@ -40,15 +42,22 @@ fn words(line: &str) -> Option<Vec<String>> {
     Some(words)
 }
 
-/// Appends the meaning of a character behind a backslash.
-fn escaped(c: char, word: &mut String) {
-    match c {
+/// Appends the meaning of what stands behind a backslash; none at the end of a line, and for a number
+/// that is none.
+fn escaped(chars: &mut Chars<'_>, word: &mut String) -> Option<()> {
+    match chars.next()? {
+        'x' => {
+            let digits = chars.as_str().get(..2)?;
+            chars.nth(1)?;
+            word.push(u8::from_str_radix(digits, 16).ok()?.into());
+        }
         'n' => word.push('\n'),
         'r' => word.push('\r'),
         't' => word.push('\t'),
-        ' ' | '\\' | '#' | '\'' | '"' | '$' => word.push(c),
+        c @ (' ' | '\\' | '#' | '\'' | '"' | '$') => word.push(c),
         c => word.extend(['\\', c]),
     }
+    Some(())
 }
 
 /// A [length of time](https://docs.haproxy.org/2.6/configuration.html#2.5) in milliseconds: a number
@@ -82,6 +91,7 @@ mod tests {
             ("rspadd A:\\ b\\ c", &[&["rspadd", "A: b c"]]),
             ("a \"b c\" 'd \\ e' \"\"", &[&["a", "b c", "d \\ e", ""]]),
             ("a \"\\1\\ /\\2\" \\.", &[&["a", "\\1 /\\2", "\\."]]),
+            ("d\\x65ny \"\\x61\"", &[&["deny", "a"]]),
             ("a \"b \\\" c\"d", &[&["a", "b \" cd"]]),
             (
                 "if !{{ ssl_fc }} x_{backend}",
@@ -90,7 +100,7 @@ mod tests {
         ] {
             assert_eq!(lines(text).unwrap(), expected, "{text}");
         }
-        for text in ["a \"b", "a 'b", "a \\", "a \"$B\""] {
+        for text in ["a \\x6", "a \\xyz", "a \"b", "a 'b", "a \\", "a \"$B\""] {
             assert_eq!(lines(text), None, "{text}");
         }
     }

@@ -57,6 +57,13 @@ pub(super) fn hidden_access_control(value: &str) -> Option<&'static str> {
     access_control(below, Syntax::Section)
 }
 
+/// True if a text has a line for servers.
+pub(super) fn has_servers(text: &str) -> bool {
+    let is_of_servers =
+        |line: &Vec<String>| line.first().is_some_and(|word| word.starts_with("server"));
+    lines(text).iter().any(is_of_servers)
+}
+
 /// The words of each line. Of a text that HAProxy cannot read, those between its spaces.
 fn lines(text: &str) -> Vec<Vec<String>> {
     haproxy_lines::lines(text).unwrap_or_else(|| {
@@ -87,8 +94,11 @@ fn of_line(line: &[&str], named: &NamedConditions<'_>) -> Option<&'static str> {
             if has(&["auth"]) {
                 return Some(ASKS_FOR_LOGIN);
             }
-            if has(&["deny", "tarpit", "reject", "return", "silent-drop"]) {
+            if has(&["close", "deny", "tarpit", "reject", "return", "silent-drop"]) {
                 return Some(REFUSES);
+            }
+            if has(&["set-dst", "set-dst-port"]) {
+                return Some(SENDS_TO_OTHERS);
             }
             let foreign = |word: &&str| word.starts_with("lua.") || *word == "send-spoe-group";
             if rest.iter().any(foreign) {
@@ -108,12 +118,22 @@ fn of_line(line: &[&str], named: &NamedConditions<'_>) -> Option<&'static str> {
             if has(&["ssl"]) {
                 return Some(ENCRYPTS);
             }
-            let is_idle = rest.windows(2).any(|words| *words == ["weight", "0"]);
+            let of_task = |address: &&str| address.starts_with("{host_ipv4}:");
+            if *first == "server" && !rest.get(1).is_some_and(of_task) {
+                return Some(SENDS_TO_OTHERS);
+            }
+            let is_idle = rest.windows(2).any(|words| {
+                let [option, value] = *words else {
+                    return false;
+                };
+                option == "weight" && value.parse() == Ok(0_u32)
+            });
             if has(&["disabled"]) || is_idle {
                 return Some(IS_OFF);
             }
         }
         "disabled" => return Some(IS_OFF),
+        "dispatch" => return Some(SENDS_TO_OTHERS),
         _ => {}
     }
     if let Some(condition) = change_of_place(line)
@@ -177,7 +197,9 @@ const CHANGES_OF_PATH: [&str; 7] = [
 /// What a condition is about.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum About {
-    /// The scheme or the host, which routes follow anyway.
+    /// The host, which routes follow anyway.
+    Host,
+    /// The scheme.
     Scheme,
     /// The path.
     Path,
@@ -191,7 +213,7 @@ struct NamedConditions<'a>(Vec<(&'a str, About)>);
 impl<'a> NamedConditions<'a> {
     fn of(lines: &'a [Vec<&'a str>]) -> Self {
         let named = lines.iter().filter_map(|line| match *line.as_slice() {
-            ["acl", name, fetch, ..] => Some((name, about(fetch))),
+            ["acl", name, fetch, ref values @ ..] => Some((name, about(fetch, values))),
             _ => None,
         });
         Self(named.collect())
@@ -201,7 +223,7 @@ impl<'a> NamedConditions<'a> {
     /// the scheme: those that it sends elsewhere do not get the app.
     fn depends_on_more(&self, change: ChangeOfPlace<'_>) -> bool {
         let Some((keyword, atoms)) = change.condition else {
-            return change.is_redirect && !change.is_to_https;
+            return !change.is_to_https;
         };
         let mut atoms = atoms.iter().copied();
         let mut is_negated = keyword == "unless";
@@ -215,13 +237,14 @@ impl<'a> NamedConditions<'a> {
             let about = match name {
                 "{" => {
                     let fetch = atoms.next().unwrap_or_default();
-                    let _: Option<&str> = atoms.find(|word| *word == "}");
-                    about(fetch)
+                    let values: Vec<&str> = atoms.by_ref().take_while(|it| *it != "}").collect();
+                    about(fetch, &values)
                 }
                 name => self.named(name),
             };
             let depends = match about {
-                About::Scheme => false,
+                About::Host => false,
+                About::Scheme => change.is_redirect && !change.is_to_https,
                 About::Path => is_negated && !change.is_to_https,
                 About::More => true,
             };
@@ -238,7 +261,7 @@ impl<'a> NamedConditions<'a> {
         let mut found = self.0.iter().filter(|(known, _)| *known == name);
         let Some((_, first)) = found.next() else {
             return match name {
-                "host_{cleanedUpHostname}" | "TRUE" => About::Scheme,
+                "host_{cleanedUpHostname}" => About::Host,
                 "path_{backend}" => About::Path,
                 _ => About::More,
             };
@@ -250,18 +273,18 @@ impl<'a> NamedConditions<'a> {
     }
 }
 
-fn about(fetch: &str) -> About {
+fn about(fetch: &str, values: &[&str]) -> About {
     let lower = fetch.to_ascii_lowercase();
     let name = name_of(&lower);
     let name = name.strip_prefix("req.").unwrap_or(name);
     let of_header = |header: &str| name.starts_with("hdr") && lower.contains(header);
-    if is_server_name(name)
-        || matches!(name, "ssl_fc" | "always_true" | "dst_port")
-        || of_header("(host")
-        || of_header("(x-forwarded-proto")
-    {
+    let is_path = matches!(name, "path" | "base" | "url") || name.starts_with("path_");
+    if is_server_name(name) || of_header("(host)") {
+        About::Host
+    } else if matches!(name, "ssl_fc" | "dst_port") || of_header("(x-forwarded-proto)") {
         About::Scheme
-    } else if matches!(name, "path" | "base" | "url") || name.starts_with("path_") {
+    // Every path begins with it.
+    } else if is_path && !values.contains(&"/") {
         About::Path
     } else {
         About::More
@@ -352,7 +375,7 @@ fn routes_some(lines: &[Vec<&str>]) -> bool {
 fn of_host_or_label(fetch: &str, rest: &[&str]) -> bool {
     let name = name_of(fetch);
     let name = name.strip_prefix("req.").unwrap_or(name);
-    let host = name.starts_with("hdr") && fetch.to_ascii_lowercase().contains("(host");
+    let host = name.starts_with("hdr") && fetch.to_ascii_lowercase().contains("(host)");
     host || is_server_name(name)
         || matches!(name, "ssl_fc" | "always_true")
         || rest.iter().any(|word| word.contains("{path}"))
@@ -399,8 +422,32 @@ mod tests {
                 ENCRYPTS,
             ),
             ("default-server ssl crt /a.pem", ENCRYPTS),
-            ("server a vip.test:80 weight 0", IS_OFF),
-            ("server a vip.test:80 disabled", IS_OFF),
+            ("server a {host_ipv4}:{port} weight 00", IS_OFF),
+            ("server a {host_ipv4}:{port} disabled", IS_OFF),
+            (
+                "server oauth proxy.test:4180 observe layer7",
+                SENDS_TO_OTHERS,
+            ),
+            ("server s unix@/a", SENDS_TO_OTHERS),
+            ("dispatch 10.0.0.5:80", SENDS_TO_OTHERS),
+            ("http-request set-dst ip(10.0.0.4)", SENDS_TO_OTHERS),
+            ("tcp-request content close", REFUSES),
+            ("http-request d\\x65ny", REFUSES),
+            ("http-request set-path /public%[path]", SENDS_SOME_ELSEWHERE),
+            ("reqirep ^(.*) /x", SENDS_SOME_ELSEWHERE),
+            ("redirect location /off if TRUE", SENDS_SOME_ELSEWHERE),
+            (
+                "redirect location /off if { always_true }",
+                SENDS_SOME_ELSEWHERE,
+            ),
+            (
+                "redirect location /off if { path_beg / }",
+                SENDS_SOME_ELSEWHERE,
+            ),
+            (
+                "redirect location /off if !{ ssl_fc }",
+                SENDS_SOME_ELSEWHERE,
+            ),
             ("disabled", IS_OFF),
             ("use_backend denied if { path /admin }", SENDS_TO_OTHERS),
             ("default_backend other", SENDS_TO_OTHERS),
@@ -453,7 +500,7 @@ mod tests {
             "http-request add-header X-Forwarded-Proto https if { ssl_fc }",
             "http-response set-header Access-Control-Allow-Headers \"Authorization, Accept\"",
             "stick on src\nbalance source\nsource 0.0.0.0",
-            "server a vip.test:80 check weight 10",
+            "server {serverName} {host_ipv4}:{port} check weight 10",
             "timeout server 30m",
             "bind *:443 ssl crt a verify none",
             "acl api path_beg /api\nhttp-request set-header A b if api",
@@ -463,8 +510,6 @@ mod tests {
             "redirect location /new if { path /old } || { path_beg /older }",
             "http-request redirect prefix https://www.a.test if { hdr(host) -i a.test }",
             "http-request set-path /x%[path] if { path_beg /y }",
-            "http-request set-path /x%[path]",
-            "reqirep ^(.*) /x",
             "use_backend {backend}",
         ] {
             assert_eq!(access_control(text, Syntax::Section), None, "{text}");

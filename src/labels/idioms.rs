@@ -245,6 +245,11 @@ pub(super) fn is_usual_location(template: &str) -> bool {
 
 /// True for the rule of an app on the port that routes by ids, and for none at all.
 pub(super) fn is_app_id_rule(template: &str) -> bool {
+    let is_empty = lines(template).is_some_and(|lines| lines.is_empty());
+    is_empty || is_usual_app_id_rule(template)
+}
+
+fn is_usual_app_id_rule(template: &str) -> bool {
     let usual = [
         &[
             "acl",
@@ -255,12 +260,13 @@ pub(super) fn is_app_id_rule(template: &str) -> bool {
         ][..],
         &["use_backend", "{backend}", "if", "app_{cleanedUpAppId}"],
     ];
-    template.trim().is_empty() || lines(template).is_some_and(|lines| lines == usual)
+    lines(template).is_some_and(|lines| lines == usual)
 }
 
 /// Reads the rule of an app on the port that routes by ids: an empty one takes it away.
 pub(super) fn read_app_id_rule(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
-    draft.is_not_by_app_id = label.value.trim().is_empty();
+    // A text that is not understood may take only some requests.
+    draft.is_not_by_app_id = !is_usual_app_id_rule(label.value);
 }
 
 /// Nothing: the text asks for what is done anyway.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::config::Config;
-use super::haproxy_text::{Syntax, access_control};
+use super::haproxy_text::{Syntax, access_control, has_servers};
 use super::key::{beside_prefix, intended_name, numbered, under_prefix};
-use super::label::{Label, LabelPrefix, Position, Support};
+use super::label::{Label, LabelPrefix, Position, Support, ValueKind};
 use super::port_set::PortSet;
 use super::table;
 use crate::state::app::App;
@@ -13,6 +13,9 @@ use crate::state::problem::{Problem, Reason, Subject};
 
 /// The most unknown names of one app that are compared with the table and reported one by one.
 const MAX_UNKNOWN: usize = 10;
+
+/// The most keys beside the prefix that are looked at for a label that is meant.
+const MAX_BESIDE: usize = 200;
 
 /// The template by which marathon-acme gets its challenges from marathon-lb. Here the port that
 /// answers them is a setting, so on that port the label asks for nothing more.
@@ -69,9 +72,13 @@ impl LabelReport {
 /// the labels of other ports are left alone.
 pub(super) fn read(config: &Config, app: &App, wanted: &[bool]) -> LabelReport {
     let mut by_name: BTreeMap<WrittenName<'_>, Vec<NamedLabel<'_>>> = BTreeMap::new();
+    let mut beside_the_prefix = 0;
     for (key, value) in app.labels.iter() {
         let Some((rest, exact_prefix)) = under_prefix(&config.label_prefix, key) else {
-            let beside = beside_prefix(&config.label_prefix, key);
+            let beside = (beside_the_prefix < MAX_BESIDE)
+                .then(|| beside_prefix(&config.label_prefix, key))
+                .flatten();
+            beside_the_prefix += usize::from(beside.is_some());
             let beside = beside.filter(|(port, _)| wanted.get(*port) != Some(&false));
             if let Some((port, text)) = beside {
                 let name = WrittenName {
@@ -214,11 +221,38 @@ fn restriction(name: WrittenName<'_>, identified: Identified, value: &str) -> Op
             Some(RESTRICTS_ACCESS)
         }
         (_, Support::Meaningless) => None,
+        (Identified::Known(_), Support::ForIdioms { .. }) => restriction_of_text(label, value),
         (_, Support::Served(_) | Support::InPart { .. } | Support::ForIdioms { .. }) => {
             access_control(value, label.value.syntax())
         }
     }
 }
+
+/// Returns how a text restricts access, of a label of which only some texts are read.
+fn restriction_of_text(label: &Label, value: &str) -> Option<&'static str> {
+    // The options stand in the line of each task.
+    let options =
+        label.name.starts_with("BACKEND_SERVER_") && label.name != "BACKEND_SERVER_OPTIONS";
+    let line = options.then(|| format!("server {{serverName}} {{host_ipv4}}:{{port}} {value}"));
+    let value = line.as_deref().unwrap_or(value);
+    let found = access_control(value, label.value.syntax());
+    found.or_else(|| match label.value {
+        // Who reaches the app is what such a text is about.
+        ValueKind::RoutingTemplate => Some(RULES_UNKNOWN),
+        ValueKind::Template if label.name == "BACKEND_SERVER_OPTIONS" && !has_servers(value) => {
+            Some(NO_SERVERS)
+        }
+        ValueKind::Bool
+        | ValueKind::Number
+        | ValueKind::Text
+        | ValueKind::List
+        | ValueKind::BindText
+        | ValueKind::Template => None,
+    })
+}
+
+const RULES_UNKNOWN: &str = "selects requests by a rule that is not understood";
+const NO_SERVERS: &str = "leaves the app without servers";
 
 /// The problem of the labels of one name; none for a supported one.
 fn problem(

@@ -40,8 +40,14 @@ pub(super) struct RulePaths {
 pub(super) const HOST_OF_LABEL: &str = "{hostname}";
 pub(super) const PATH_OF_LABEL: &str = "{path}";
 
+/// The longest rule that is read: marathon-lb's own have less than 300 bytes.
+const LONGEST_RULE_BYTES: usize = 8_192;
+
 /// Returns the requests that a template selects; none if a line has no equivalent.
 pub(super) fn routing_rule(template: &str) -> Option<RoutingRule> {
+    if template.len() > LONGEST_RULE_BYTES {
+        return None;
+    }
     let mut named: BTreeMap<String, RoutingRule> = BTreeMap::new();
     let mut routes = Vec::new();
     for line in lines(template)? {
@@ -97,7 +103,11 @@ impl RoutingRule {
     /// Adds the requests of another criterion of the same kind.
     fn widen(&mut self, other: Self) -> Option<()> {
         match (&mut self.hosts, other.hosts, &mut self.paths, other.paths) {
-            (Some(hosts), Some(more), None, None) => hosts.extend(more),
+            (Some(hosts), Some(more), None, None) => {
+                let more = more.into_iter().filter(|host| !hosts.contains(host));
+                let more: Vec<RuleHost> = more.collect();
+                hosts.extend(more);
+            }
             (None, None, Some(paths), Some(more))
                 if paths.are_patterns == more.are_patterns
                     && paths.ignore_case == more.ignore_case =>
@@ -174,8 +184,13 @@ fn criterion_rule(words: &[&str]) -> Option<RoutingRule> {
         };
     }
     let of_hosts = |at_end: bool| {
-        let hosts: Vec<RuleHost> = words.iter().flat_map(|word| hosts(word, at_end)).collect();
-        let hosts = Some(hosts).filter(|hosts| !hosts.is_empty() && !is_pattern);
+        let mut found: Vec<RuleHost> = Vec::new();
+        for host in words.iter().flat_map(|word| hosts(word, at_end)) {
+            if !found.contains(&host) {
+                found.push(host);
+            }
+        }
+        let hosts = Some(found).filter(|hosts| !hosts.is_empty() && !is_pattern);
         Some(RoutingRule {
             hosts: Some(hosts?),
             ..RoutingRule::default()

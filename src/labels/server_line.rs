@@ -133,8 +133,15 @@ fn server_options<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Server
             }
             "backup" => options.is_backup = true,
             "check" => {}
+            "no-sslv3" | "no-tlsv10" | "no-tlsv11" | "no-tlsv12" | "force-tlsv10"
+            | "force-tlsv11" | "force-tlsv12" | "force-tlsv13" | "no-ssl-reuse"
+            | "no-tls-tickets" | "tfo" | "check-ssl" => {}
+            // They say how a server is watched, named or spoken to, and not which.
             "inter" | "fastinter" | "downinter" | "fall" | "rise" | "resolvers"
-            | "resolve-prefer" | "init-addr" => {
+            | "resolve-prefer" | "init-addr" | "id" | "cookie" | "track" | "observe"
+            | "on-error" | "error-limit" | "on-marked-down" | "on-marked-up" | "maxqueue"
+            | "minconn" | "alpn" | "npn" | "ciphers" | "ciphersuites" | "ssl-min-ver"
+            | "ssl-max-ver" | "check-sni" | "check-alpn" => {
                 words.next()?;
             }
             // With 0 a server gets no requests.
@@ -253,10 +260,10 @@ mod tests {
             "slowstart 2d",
             "ssl",
             "send-proxy-v2-ssl",
-            "observe layer7",
             "disabled",
             "weight 0",
             "weight much",
+            "weight 00",
         ] {
             assert_eq!(of_tasks(text), None, "{text}");
         }

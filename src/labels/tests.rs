@@ -780,15 +780,7 @@ fn text_for_haproxy_that_restricts_nothing_leaves_the_port_alone() {
         ("BACKEND_HTTP_OPTIONS", "  errorfile 503 /errors/503.http\n"),
         (
             "BACKEND_SERVER_OPTIONS",
-            "server a vip.test:443 observe layer7",
-        ),
-        (
-            "HTTP_FRONTEND_ACL_WITH_PATH",
-            "acl path_{backend} path_end {path}",
-        ),
-        (
-            "HTTP_FRONTEND_ACL",
-            "acl h hdr_reg(host) -i {hostname}\nuse_backend {backend} if h",
+            "server {serverName} {host_ipv4}:{port} agent-check",
         ),
     ] {
         let key = format!("HAPROXY_0_{name}");
@@ -1931,6 +1923,129 @@ fn an_empty_rule_of_hosts_leaves_them_without_requests() {
             };
             assert_eq!(problem.reason, Reason::UnsupportedLabel);
         }
+    }
+}
+
+#[test]
+fn a_rule_or_a_server_that_is_not_understood_closes_the_port() {
+    let rule = "acl host_{cleanedUpHostname} hdr(host) -i {hostname}\nuse_backend {backend} if \
+                host_{cleanedUpHostname}";
+    for (name, text) in [
+        ("HTTP_FRONTEND_ACL", format!("{rule} internal")),
+        ("HTTPS_FRONTEND_ACL", format!("{rule} !external")),
+        (
+            "HTTP_FRONTEND_ACL",
+            format!("{rule} {{{{ hdr(host-key) secret }}}}"),
+        ),
+        (
+            "HTTP_FRONTEND_ACL_WITH_PATH",
+            "acl path_{backend} path_end {path}".to_owned(),
+        ),
+        (
+            "HTTP_FRONTEND_ACL_WITH_PATH",
+            "acl path_{backend} path {path}".to_owned(),
+        ),
+        (
+            "HTTP_FRONTEND_ACL",
+            "acl h hdr_reg(host) -i {hostname}\nuse_backend {backend} if h".to_owned(),
+        ),
+        (
+            "BACKEND_SERVER_OPTIONS",
+            "server oauth proxy.test:4180 backup disabled".to_owned(),
+        ),
+        (
+            "BACKEND_SERVER_OPTIONS",
+            "server {serverName} {host}:4180".to_owned(),
+        ),
+        ("BACKEND_SERVER_OPTIONS", String::new()),
+        ("BACKEND_SERVER_OPTIONS", "# off".to_owned()),
+        (
+            "BACKEND_SERVER_HTTP_HEALTHCHECK_OPTIONS",
+            "check inter 2s disabled".to_owned(),
+        ),
+        (
+            "BACKEND_SERVER_HTTP_HEALTHCHECK_OPTIONS",
+            "check weight 0".to_owned(),
+        ),
+        ("BACKEND_HTTP_OPTIONS", "dispatch 10.0.0.5:80".to_owned()),
+    ] {
+        let key = format!("HAPROXY_0_{name}");
+        assert_eq!(routed(&[(&key, &text)]), [false, true], "{key}={text}");
+        let intent = labelled(&[(&key, &text)]);
+        let found = problems(&intent);
+        assert_eq!(
+            found,
+            [(Some(key.as_str()), Reason::UnsupportedGuard)],
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn an_app_is_not_reached_by_its_id_if_that_rule_is_not_understood() {
+    let mut by_id = with_ports();
+    by_id.ports.by_app_id = true;
+    let usual = "acl app_{cleanedUpAppId} hdr(x-marathon-app-id) -i {appId}\nuse_backend {backend} \
+                 if app_{cleanedUpAppId}";
+    let key = "HAPROXY_0_HTTP_FRONTEND_APPID_ACL";
+    let mode = ("HAPROXY_0_MODE", "http");
+    for (text, is_reached) in [
+        (usual.to_owned(), true),
+        (String::new(), false),
+        ("# off".to_owned(), false),
+        (format!("{usual} internal"), false),
+        (format!("{usual} {{{{ hdr(x-key) secret }}}}"), false),
+    ] {
+        let (route, _) = with_service_port(&by_id, &[mode, (key, &text)]);
+        assert_eq!(route.by_app_id.is_some(), is_reached, "{text}");
+    }
+}
+
+#[test]
+fn comments_and_escapes_in_lists_are_haproxys() {
+    let of = |labels: &[(&str, &str)]| {
+        let (route, _) = with_service_port(&with_ports(), labels);
+        let paths: Vec<String> = route
+            .paths()
+            .iter()
+            .map(|path| path.prefix.clone())
+            .collect();
+        (route.hosts().to_vec(), paths)
+    };
+    let host = ("HAPROXY_0_VHOST", "x.test # y.test");
+    let (hosts, paths) = of(&[host, ("HAPROXY_0_PATH", "/public # /internal")]);
+    assert_eq!(
+        (hosts, paths),
+        (vec!["x.test".to_owned()], vec!["/public".to_owned()])
+    );
+    let (hosts, _) = of(&[host, ("HAPROXY_0_PATH", "/public\\ /internal")]);
+    assert_eq!(hosts, Vec::<String>::new());
+    let (hosts, _) = of(&[("HAPROXY_0_VHOST", "-i x.test")]);
+    assert_eq!(hosts, ["x.test"]);
+}
+
+#[test]
+fn networks_and_headers_count_among_the_routes_of_an_app() {
+    let networks: Vec<String> = (0..500)
+        .map(|at| format!("10.0.{}.{}", at / 250, at % 250))
+        .collect();
+    let networks = networks.join(" ");
+    let paths: Vec<String> = (0..101).map(|at| format!("/p{at}")).collect();
+    let paths = paths.join(" ");
+    let headers = format!("http-request set-header X-A {}\n", "a".repeat(450)).repeat(99);
+    let many: Vec<String> = (0..300).map(|at| format!("/p{at}")).collect();
+    let many = many.join(" ");
+    let host = ("HAPROXY_0_VHOST", "a.test");
+    for (path, more) in [
+        (&paths, ("HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL", &networks)),
+        (&many, ("HAPROXY_0_BACKEND_HTTP_OPTIONS", &headers)),
+    ] {
+        let path = ("HAPROXY_0_PATH", path.as_str());
+        let (route, problems) = with_service_port(&with_ports(), &[host, path]);
+        assert_eq!((route.hosts().len(), problems), (1, Vec::new()));
+        let (route, problems) =
+            with_service_port(&with_ports(), &[host, path, (more.0, more.1.as_str())]);
+        assert_eq!((route.hosts().len(), problems.len()), (0, 1), "{more:?}");
     }
 }
 

@@ -173,7 +173,7 @@ fn state_intents_and_resources_hold_few_bytes_of_each_app_and_task() {
     let [_, of_others, without] = sizes("internal");
     println!("state: {state:?}; intents: {intents:?}; resources: {resources:?}");
     println!("of apps in other groups: {of_others:?}; resources: {without:?}");
-    assert!(state.app <= 450 && state.task <= 270, "{state:?}");
+    assert!(state.app <= 470 && state.task <= 270, "{state:?}");
     assert!(intents.app <= 500 && intents.task <= 32, "{intents:?}");
     assert!(
         resources.app <= 1_150 && resources.task <= 32,

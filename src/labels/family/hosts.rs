@@ -71,6 +71,13 @@ fn read_hosts(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
         );
     }
     let hosts = draft.names(label, |text| {
+        if text.starts_with('-') {
+            let message = format!(
+                "the flag {} is left out: hosts match in either case",
+                quoted(text)
+            );
+            return Err((message, HOSTS));
+        }
         host::normalised(text).map_err(|why| {
             let message = format!("the host {} is left out: {why}", quoted(text));
             (message, remedy(text))

@@ -51,7 +51,12 @@ fn read_paths(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
         return;
     }
     draft.has_path_label = true;
-    let words = || label.value.split_whitespace();
+    // A `#` begins a comment, as in HAProxy, and a blank behind `\\` is a part of the path.
+    let escapes = label.value.contains("\\ ");
+    let words = || {
+        let words = label.value.split_whitespace();
+        words.take_while(|word| !word.starts_with('#') && !escapes)
+    };
     let ignore_case = words().any(|word| word == "-i");
     let words = words().filter(|word| *word != "-i");
     let paths = match draft.path_patterns {

@@ -273,7 +273,7 @@ pub(crate) const FAMILY: Family = Family {
                 recognises: idioms::is_app_id_rule,
                 idioms: "marathon-lb's own text; empty, requests by `X-Marathon-App-Id` do not reach \
                          the port",
-                instead: "the port is reached by the id of the app",
+                instead: "the port is not reached by the id of the app",
             },
             "the rule of the app on the port that routes by `X-Marathon-App-Id`",
         ),
