@@ -270,7 +270,10 @@ impl State {
             self.shadowed_pods.insert(app.id);
             return;
         }
-        self.held_apps.release(&app.id);
+        // An app says nothing of a pod that had its id.
+        if app.is_pod == self.is_pod(&app.id) {
+            self.held_apps.release(&app.id);
+        }
         self.unreadable.insert(app.id.clone(), app);
     }
 

@@ -464,6 +464,25 @@ fn a_pod_that_was_left_out_and_is_gone_is_no_problem_any_more() {
 }
 
 #[test]
+fn a_lost_pod_stays_held_back_where_an_app_of_its_id_cannot_be_read() {
+    let begun = guarded_after([Event::AppChanged(two_containers())]);
+    let lost = Event::Synced(List {
+        apps: vec![listed(app("/other"), vec![])],
+        unreadable: vec![UnreadableApp {
+            id: POD.into(),
+            is_pod: false,
+            why: "no".to_owned(),
+        }],
+        pods: PodsExtent::NotServed,
+        ..List::default()
+    });
+    let (once, _) = reduce(begun, lost.clone());
+    let (twice, _) = reduce(once.clone(), lost);
+    assert!(once.apps().contains_key(POD));
+    assert_eq!(once, twice);
+}
+
+#[test]
 fn a_pod_that_could_not_be_read_stays_until_a_list_of_pods_lacks_it() {
     let unreadable = || UnreadableApp {
         id: POD.into(),
