@@ -11,8 +11,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::config::Config;
-use super::key::{numbered, under_prefix};
-use super::label::{LabelPrefix, MARATHON_ACME, Position};
+use super::haproxy_text::{access_control, hidden_access_control};
+use super::key::{meant_for_endpoint, numbered, under_prefix};
+use super::label::{Label, LabelPrefix, MARATHON_ACME, Position};
 use super::report::is_about_access;
 use super::table;
 use crate::state::app::{App, Labels};
@@ -47,6 +48,9 @@ struct EndpointKey<'a> {
     name: &'a str,
 }
 
+/// The most keys beside the prefix that are looked at for a label that is meant.
+const MAX_MISSPELT: usize = 200;
+
 impl EndpointLabels {
     /// Reads the labels of the endpoints of a pod, or of the ports of an app.
     pub(super) fn of(config: &Config, app: &App) -> Self {
@@ -56,7 +60,8 @@ impl EndpointLabels {
             counts.then_some((Written { port, key, value }, parts))
         });
         let mut read = read.peekable();
-        if read.peek().is_none() {
+        let mut misspelt = Self::misspelt(config, app).peekable();
+        if read.peek().is_none() && misspelt.peek().is_none() {
             return Self { joined: None };
         }
         let mut joined = Joined {
@@ -68,6 +73,9 @@ impl EndpointLabels {
             guarded: BTreeSet::new(),
             written: BTreeMap::new(),
         };
+        for (written, label) in misspelt {
+            joined.note_misspelt(written, label, &config.label_prefix);
+        }
         let mut by_key: BTreeMap<String, Written<'_>> = BTreeMap::new();
         let mut plain: Vec<(Written<'_>, EndpointKey<'_>)> = Vec::new();
         let mut indexed = Vec::new();
@@ -83,7 +91,7 @@ impl EndpointLabels {
             match by_key.get(&key) {
                 Some(read) if read.value != written.value => {
                     let other = format!("its label {}", shown(read.key));
-                    joined.note_conflict(written.key, parts.name, *read, &other);
+                    joined.note_conflict(written, parts.name, *read, &other);
                 }
                 Some(_) => {}
                 None => drop(by_key.insert(key, written)),
@@ -95,7 +103,8 @@ impl EndpointLabels {
             {
                 let name = EndpointKey::of(config, key).map_or("", |parts| parts.name);
                 let other = format!("the label {} of the port itself", shown(read.key));
-                joined.note_conflict(key, name, *read, &other);
+                let port = read.port;
+                joined.note_conflict(Written { port, key, value }, name, *read, &other);
             }
         }
         let of_ports = by_key.iter().map(|(key, read)| (key.as_str(), read.value));
@@ -109,6 +118,21 @@ impl EndpointLabels {
         Self {
             joined: Some(joined),
         }
+    }
+
+    /// The labels of a pod's endpoints whose keys are not under the prefix and seem to be meant so, each
+    /// with the label that is meant.
+    fn misspelt<'a>(
+        config: &'a Config,
+        app: &'a App,
+    ) -> impl Iterator<Item = (Written<'a>, &'static Label)> {
+        let of_ports = app.labels.of_ports().filter(|_| app.is_pod());
+        let others = of_ports.filter(|(_, key, _)| EndpointKey::of(config, key).is_none());
+        let found = others.filter_map(|(port, key, value)| {
+            let label = meant_for_endpoint(&config.label_prefix, key)?;
+            Some((Written { port, key, value }, label))
+        });
+        found.take(MAX_MISSPELT)
     }
 
     /// The app or the pod with all of these labels, in the place of `app`.
@@ -182,30 +206,46 @@ impl Joined {
         );
         let (prefix, name) = (parts.prefix, shown(parts.name));
         let remedy = format!("write {prefix}_{name} on the port that it is about");
-        self.note(written.port, written.key, parts.name, message, remedy);
+        self.note(written, parts.name, message, remedy);
     }
 
-    /// Two labels say different things of one port: `read`, in `words`, and the one of this `key`, which
-    /// is not read.
-    fn note_conflict(&mut self, key: &str, name: &str, read: Written<'_>, words: &str) {
+    /// A key is none of a label, and seems to be meant for this one.
+    fn note_misspelt(&mut self, written: Written<'_>, label: &Label, prefix: &str) {
+        let right = format!("{prefix}_{}", label.name);
+        let message = format!(
+            "it stands on {} and is no label (the nearest is {right})",
+            self.named(written.port)
+        );
+        let remedy = "correct its name or remove it".to_owned();
+        self.note(written, label.name, message, remedy);
+    }
+
+    /// Two labels say different things of one port: `read`, in `words`, and the one that is `left` out.
+    fn note_conflict(&mut self, left: Written<'_>, name: &str, read: Written<'_>, words: &str) {
         let message = format!(
             "{} has two values for it, and {words} is read ({})",
             self.named(read.port),
             quoted(read.value)
         );
         let remedy = "keep one of the two labels".to_owned();
-        self.note(read.port, key, name, message, remedy);
+        self.note(left, name, message, remedy);
     }
 
     /// Notes a label that is left out. One that restricts access closes the port.
-    fn note(&mut self, port: usize, key: &str, name: &str, message: String, remedy: String) {
-        let is_guard = is_about_access(name);
+    fn note(&mut self, left: Written<'_>, name: &str, message: String, remedy: String) {
+        let label = table::find(LabelPrefix::MarathonLb, name, Position::Port);
+        let restricts = || {
+            let (_, label) = label?;
+            access_control(left.value, label.value.syntax())
+                .or_else(|| hidden_access_control(left.value))
+        };
+        let is_guard = is_about_access(name) || restricts().is_some();
         if is_guard {
-            self.guarded.insert(port);
+            self.guarded.insert(left.port);
         }
         self.problems.push(Problem {
             subject: Subject::App(self.app.id.clone()),
-            label: Some(key.to_owned()),
+            label: Some(left.key.to_owned()),
             reason: match is_guard {
                 true => Reason::UnsupportedGuard,
                 false => Reason::InvalidLabel,
@@ -250,6 +290,38 @@ mod tests {
             ..web(&[])
         };
         read::read(&config(), &pod, &AssignedPorts::default(), None)
+    }
+
+    #[test]
+    fn what_restricts_access_and_is_left_out_closes_the_port() {
+        let deny = "http-request deny unless { src 10.0.0.1 }";
+        let text = "option httplog";
+        let of = |of_pod: &[(&str, &str)], key, value| {
+            let group = ("HAPROXY_GROUP", "external");
+            let host = (1, "HAPROXY_VHOST", "own.test");
+            let ports = web(&[]).layout.ports.clone();
+            let of_pod = of_pod.iter().copied().chain([group]);
+            let pod = App {
+                labels: Labels::with_ports(of_pod, [host, (1, key, value)]),
+                layout: Arc::new(Layout::of_app(Networking::Pod, ports)),
+                ..web(&[])
+            };
+            let read = read::read(&config(), &pod, &AssignedPorts::default(), None);
+            let reasons: Vec<Reason> = read.problems.iter().map(|it| it.reason).collect();
+            (read.port(1).unwrap().route.hosts().len(), reasons)
+        };
+        let closed = (0, vec![Reason::UnsupportedGuard]);
+        for key in ["HAPROXY-AUTH", "HAPROXI_0_AUTH", " HAPROXY_AUTH"] {
+            assert_eq!(of(&[], key, "x"), closed, "{key}");
+        }
+        assert_eq!(of(&[], "HAPROXY_2_BACKEND_HTTP_OPTIONS", deny), closed);
+        let options = "HAPROXY_BACKEND_HTTP_OPTIONS";
+        let beside = [("HAPROXY_1_BACKEND_HTTP_OPTIONS", deny)];
+        assert_eq!(of(&beside, options, text), closed);
+        let open = (1, vec![Reason::InvalidLabel]);
+        assert_eq!(of(&[], "HAPROXY-STICKY", "true"), open);
+        assert_eq!(of(&[], "HAPROXY_2_BACKEND_HTTP_OPTIONS", text), open);
+        assert_eq!(of(&[], "OTHER_AUTH", "x"), (1, Vec::new()));
     }
 
     #[test]

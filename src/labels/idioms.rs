@@ -327,6 +327,7 @@ fn why_unread(key: &str, draft: &ServiceDraft<'_>) -> Option<&'static str> {
 /// Reads a rule that selects the requests of the app. What it adds to the labels is added on both
 /// ports; a rule of its own has only the hosts and paths that it says.
 pub(super) fn read_routing(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    let needs_path = label.key.contains("_WITH_PATH");
     let Some(rule) = routing_rule(label.value) else {
         return;
     };
@@ -338,7 +339,10 @@ pub(super) fn read_routing(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
         );
         return;
     }
-    if lines(label.value).is_some_and(|lines| lines.is_empty()) {
+    // A rule without its `use_backend` line leads nowhere.
+    let is_rule = !label.key.contains("_ACL_ONLY") && !needs_path;
+    let is_empty = lines(label.value).is_some_and(|lines| lines.is_empty());
+    if is_empty || (is_rule && !rule.is_whole) {
         if draft.has_hosts(label) {
             draft.note(
                 label,

@@ -79,20 +79,33 @@ const MAX_PREFIX_EDITS: usize = 2;
 /// seems to name a label: with blanks around it, other signs in place of underscores, or a misspelt
 /// prefix.
 pub(super) fn beside_prefix<'a>(prefix: &str, key: &'a str) -> Option<(usize, &'a str)> {
-    let is_separator = |c: char| matches!(c, '_' | '-' | '.' | ' ' | '/' | ':');
-    let (start, rest) = key.trim().split_once(is_separator)?;
+    let rest = behind_meant_prefix(prefix, key)?;
     let (digits, name) = rest.split_once(is_separator)?;
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let index = is_number.then(|| digits.parse().ok())??;
+    table::nearest(&intended_name(name), Position::Port)?;
+    Some((index, name))
+}
+
+/// The label that a key of an endpoint seems to be meant for, which is not under the prefix; with an
+/// index or without.
+pub(super) fn meant_for_endpoint(prefix: &str, key: &str) -> Option<&'static Label> {
+    let rest = behind_meant_prefix(prefix, key)?;
+    table::nearest(&intended_name(rest), Position::Port)
+}
+
+fn is_separator(c: char) -> bool {
+    matches!(c, '_' | '-' | '.' | ' ' | '/' | ':')
+}
+
+/// The rest of a key behind its first word, if that seems to be meant as the prefix.
+fn behind_meant_prefix<'a>(prefix: &str, key: &'a str) -> Option<&'a str> {
+    let (start, rest) = key.trim().split_once(is_separator)?;
     // Of a longer word no few edits lead to the prefix.
-    let fits = start.len().abs_diff(prefix.len()) <= MAX_PREFIX_EDITS && is_number;
+    let fits = start.len().abs_diff(prefix.len()) <= MAX_PREFIX_EDITS;
     let start = start.to_ascii_uppercase();
     let edits = fits.then(|| strsim::osa_distance(&start, &prefix.to_ascii_uppercase()))?;
-    if edits > MAX_PREFIX_EDITS || edits * 2 >= prefix.len() {
-        return None;
-    }
-    let intended = intended_name(name);
-    let is_label = table::nearest(&intended, Position::Port).is_some();
-    Some((digits.parse().ok()?, name)).filter(|_| is_label)
+    (edits <= MAX_PREFIX_EDITS && edits * 2 < prefix.len()).then_some(rest)
 }
 
 /// The name that a misspelt key is probably meant to have: without the text that stands in place of

@@ -1913,7 +1913,8 @@ fn a_guard_beside_the_prefix_closes_its_port() {
 #[test]
 fn an_empty_rule_of_hosts_leaves_them_without_requests() {
     for name in ["HTTP_FRONTEND_ACL", "HTTPS_FRONTEND_ACL"] {
-        for text in ["", " \n", "# none"] {
+        let condition = "acl host_{cleanedUpHostname} hdr(host) -i {hostname}";
+        for text in ["", " \n", "# none", condition] {
             let key = format!("HAPROXY_0_{name}");
             let labels = [("HAPROXY_0_VHOST", "a"), (key.as_str(), text)];
             let (route, problems) = with_service_port(&with_ports(), &labels);

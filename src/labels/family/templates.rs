@@ -18,7 +18,7 @@ const ROUTING: Support = Support::ForIdioms {
     recognises: idioms::is_routing,
     idioms: "conditions of hosts (`hdr(host)`, `hdr_end(host)`, `ssl_fc_sni`) and of paths \
              (`path_beg`, `path_reg`), or `default_backend`: what they add is added on the http and \
-             the https port",
+             the https port, beside the hosts of `VHOST`",
     instead: "routes follow the labels VHOST and PATH",
 };
 const REDIRECT: Support = Support::ForIdioms {
