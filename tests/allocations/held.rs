@@ -93,8 +93,12 @@ fn of_rooms(apps: usize, tasks: usize, group: &str) -> [usize; 3] {
 /// The sizes in the state, in the intents and in the resources.
 fn sizes(group: &str) -> [Size; 3] {
     const APPS: usize = 1_000;
-    let few = of_rooms(APPS, 1, group);
-    let many = of_rooms(APPS, 10, group);
+    // The harness allocates as well, when a test ends beside this one: the least is what is held.
+    let least = |tasks| {
+        let [one, two, three] = [(); 3].map(|()| of_rooms(APPS, tasks, group));
+        [0, 1, 2].map(|room| one[room].min(two[room]).min(three[room]))
+    };
+    let (few, many) = (least(1), least(10));
     [0, 1, 2].map(|room| {
         let task = (many[room] - few[room]) / (9 * APPS);
         Size {
@@ -173,7 +177,7 @@ fn state_intents_and_resources_hold_few_bytes_of_each_app_and_task() {
     let [_, of_others, without] = sizes("internal");
     println!("state: {state:?}; intents: {intents:?}; resources: {resources:?}");
     println!("of apps in other groups: {of_others:?}; resources: {without:?}");
-    assert!(state.app <= 470 && state.task <= 270, "{state:?}");
+    assert!(state.app <= 450 && state.task <= 270, "{state:?}");
     assert!(intents.app <= 500 && intents.task <= 32, "{intents:?}");
     assert!(
         resources.app <= 1_150 && resources.task <= 32,
