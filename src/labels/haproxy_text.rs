@@ -53,7 +53,7 @@ pub(super) fn access_control(text: &str, syntax: Syntax) -> Option<&'static str>
 /// Returns how the lines below the first of a value restrict access: in HAProxy's configuration they
 /// are lines of their own, whatever the label is.
 pub(super) fn hidden_access_control(value: &str) -> Option<&'static str> {
-    let (_, below) = value.trim().split_once(['\n', '\r'])?;
+    let (_, below) = value.split_once(['\n', '\r'])?;
     access_control(below, Syntax::Section)
 }
 
@@ -546,6 +546,7 @@ mod tests {
             "http\nhttp-request deny",
             "a\r  reqdeny b",
             "\na\n\nuserlist b",
+            "\nhttp-request deny",
         ] {
             assert!(hidden_access_control(text).is_some(), "{text}");
         }

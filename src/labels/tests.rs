@@ -2019,8 +2019,10 @@ fn comments_and_escapes_in_lists_are_haproxys() {
         (hosts, paths),
         (vec!["x.test".to_owned()], vec!["/public".to_owned()])
     );
-    let (hosts, _) = of(&[host, ("HAPROXY_0_PATH", "/public\\ /internal")]);
-    assert_eq!(hosts, Vec::<String>::new());
+    let escaped = [host, ("HAPROXY_0_PATH", "/public\\ /internal")];
+    assert_eq!(of(&escaped).0, Vec::<String>::new());
+    let (_, problems) = with_service_port(&with_ports(), &escaped);
+    assert_eq!(problems.len(), 1, "{problems:?}");
     let (hosts, _) = of(&[("HAPROXY_0_VHOST", "-i x.test")]);
     assert_eq!(hosts, ["x.test"]);
 }

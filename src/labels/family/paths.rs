@@ -53,6 +53,14 @@ fn read_paths(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     draft.has_path_label = true;
     // A `#` begins a comment, as in HAProxy, and a blank behind `\\` is a part of the path.
     let escapes = label.value.contains("\\ ");
+    if escapes {
+        draft.reject(
+            label,
+            "a blank behind \\ is a part of a path, which no path has, so the port gets no requests"
+                .into(),
+            "write spaces between paths; a blank in one as %20",
+        );
+    }
     let words = || {
         let words = label.value.split_whitespace();
         words.take_while(|word| !word.starts_with('#') && !escapes)
