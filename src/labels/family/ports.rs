@@ -146,13 +146,18 @@ fn read_certificate(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
         draft.listener.is_left_out = true;
         return;
     }
-    draft.listener.tls = Some(ListenTls {
-        certificates: certificates([path].into_iter()),
+    draft.listener.tls = Some(tls_with(certificates([path].into_iter()), label));
+}
+
+/// TLS with these certificates and nothing else that is asked for.
+fn tls_with(certificates: WantedCertificates, label: LabelText<'_>) -> ListenTls {
+    ListenTls {
+        certificates,
         origin: label.origin(),
         lowest: TlsVersion::default(),
         ciphers: Vec::new(),
         alpn: Vec::new(),
-    });
+    }
 }
 
 /// The certificates of files: each is named as its file is, and a folder has all of them.
@@ -223,15 +228,7 @@ fn add_certificates(label: LabelText<'_>, options: &[BindOption], draft: &mut Se
             }
         }
         (Some(tls), WantedCertificates::All) => tls.certificates = WantedCertificates::All,
-        (tls @ None, certificates) => {
-            *tls = Some(ListenTls {
-                certificates,
-                origin: label.origin(),
-                lowest: TlsVersion::default(),
-                ciphers: Vec::new(),
-                alpn: Vec::new(),
-            });
-        }
+        (tls @ None, certificates) => *tls = Some(tls_with(certificates, label)),
     }
 }
 
