@@ -17,6 +17,10 @@ pub(super) enum Syntax {
     Routing,
     /// Options of a `bind` line.
     Bind,
+    /// Lines that say which servers answer.
+    Servers,
+    /// Options of the `server` line of each task.
+    ServerOptions,
 }
 
 const REFUSES: &str = "refuses requests";
@@ -28,11 +32,15 @@ const ROUTES_SOME: &str = "routes only some of the host's requests";
 const SENDS_SOME_ELSEWHERE: &str = "sends some requests elsewhere";
 const SENDS_TO_OTHERS: &str = "sends requests to another backend";
 const ENCRYPTS: &str = "encrypts requests to tasks in a way of its own";
+const HAS_NO_SERVERS: &str = "leaves the app without servers";
 const IS_OFF: &str = "takes tasks out of service";
 
 /// Returns how a text restricts who reaches the app, or with which requests.
 pub(super) fn access_control(text: &str, syntax: Syntax) -> Option<&'static str> {
-    let lines = lines(text);
+    let lines = match syntax {
+        Syntax::ServerOptions => lines(&format!("server {{serverName}} {OF_TASK} {text}")),
+        Syntax::Section | Syntax::Routing | Syntax::Bind | Syntax::Servers => lines(text),
+    };
     let lines: Vec<Vec<&str>> = lines
         .iter()
         .map(|line| line.iter().map(String::as_str).collect())
@@ -40,12 +48,13 @@ pub(super) fn access_control(text: &str, syntax: Syntax) -> Option<&'static str>
     // A line break ends the options of `bind`: what follows are lines of the section.
     let sections = match syntax {
         Syntax::Bind => lines.get(1..).unwrap_or_default(),
-        Syntax::Section | Syntax::Routing => &lines,
+        Syntax::Section | Syntax::Routing | Syntax::Servers | Syntax::ServerOptions => &lines,
     };
     let named = NamedConditions::of(sections);
     let mut found = sections.iter().filter_map(|line| of_line(line, &named));
     found.next().or_else(|| match syntax {
-        Syntax::Section => None,
+        Syntax::Section | Syntax::ServerOptions => None,
+        Syntax::Servers => (!has_servers(&lines)).then_some(HAS_NO_SERVERS),
         Syntax::Bind => lines.iter().find_map(|line| of_bind(line)),
         Syntax::Routing => routes_some(&lines).then_some(ROUTES_SOME),
     })
@@ -58,11 +67,13 @@ pub(super) fn hidden_access_control(value: &str) -> Option<&'static str> {
     access_control(below, Syntax::Section)
 }
 
-/// True if a text has a line for servers.
-pub(super) fn has_servers(text: &str) -> bool {
-    let is_of_servers =
-        |line: &Vec<String>| line.first().is_some_and(|word| word.starts_with("server"));
-    lines(text).iter().any(is_of_servers)
+/// The address of a task in the line of its server.
+const OF_TASK: &str = "{host_ipv4}:{port}";
+
+/// True if one of these lines is for servers.
+fn has_servers(lines: &[Vec<&str>]) -> bool {
+    let mut first = lines.iter().filter_map(|line| line.first());
+    first.any(|word| word.starts_with("server"))
 }
 
 /// The words of each line. Of a text that HAProxy cannot read, those between its spaces.

@@ -66,6 +66,10 @@ pub(super) enum ValueKind {
     Template,
     /// Lines of HAProxy's configuration that select the requests that go to the app.
     RoutingTemplate,
+    /// Lines of HAProxy's configuration that say which servers answer.
+    ServerTemplate,
+    /// Options of such a line.
+    ServerOptions,
 }
 
 /// State of support of a label.
@@ -188,6 +192,8 @@ impl ValueKind {
             Self::Bool | Self::Number | Self::Text | Self::List | Self::Template => Syntax::Section,
             Self::BindText => Syntax::Bind,
             Self::RoutingTemplate => Syntax::Routing,
+            Self::ServerTemplate => Syntax::Servers,
+            Self::ServerOptions => Syntax::ServerOptions,
         }
     }
 }

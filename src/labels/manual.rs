@@ -62,6 +62,9 @@ fn kind(value: ValueKind) -> &'static str {
         ValueKind::Text => "text",
         ValueKind::List => "list",
         ValueKind::BindText => "text of a `bind` line",
-        ValueKind::Template | ValueKind::RoutingTemplate => "template",
+        ValueKind::Template
+        | ValueKind::RoutingTemplate
+        | ValueKind::ServerTemplate
+        | ValueKind::ServerOptions => "template",
     }
 }

@@ -301,7 +301,10 @@ impl PortLabels<'_> {
 /// what follows a line break as a line of its own.
 fn hidden_restriction(label: &SupportedLabel<'_>) -> Option<&'static str> {
     match label.label.value {
-        ValueKind::Template | ValueKind::RoutingTemplate => None,
+        ValueKind::Template
+        | ValueKind::RoutingTemplate
+        | ValueKind::ServerTemplate
+        | ValueKind::ServerOptions => None,
         ValueKind::Bool
         | ValueKind::Number
         | ValueKind::Text

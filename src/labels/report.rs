@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::config::Config;
-use super::haproxy_text::{Syntax, access_control, has_servers};
+use super::haproxy_text::{Syntax, access_control};
 use super::key::{beside_prefix, intended_name, numbered, under_prefix};
-use super::label::{Label, LabelPrefix, Position, Support, ValueKind};
+use super::label::{Label, LabelPrefix, Position, Support};
 use super::port_set::PortSet;
 use super::table;
 use crate::state::app::App;
@@ -228,31 +228,15 @@ fn restriction(name: WrittenName<'_>, identified: Identified, value: &str) -> Op
     }
 }
 
-/// Returns how a text restricts access, of a label of which only some texts are read.
+/// Returns how a text restricts access, of a label of which only some texts are read. Who reaches the
+/// app is what a template of routes is about, so one that is not understood restricts it.
 fn restriction_of_text(label: &Label, value: &str) -> Option<&'static str> {
-    // The options stand in the line of each task.
-    let options =
-        label.name.starts_with("BACKEND_SERVER_") && label.name != "BACKEND_SERVER_OPTIONS";
-    let line = options.then(|| format!("server {{serverName}} {{host_ipv4}}:{{port}} {value}"));
-    let value = line.as_deref().unwrap_or(value);
-    let found = access_control(value, label.value.syntax());
-    found.or_else(|| match label.value {
-        // Who reaches the app is what such a text is about.
-        ValueKind::RoutingTemplate => Some(RULES_UNKNOWN),
-        ValueKind::Template if label.name == "BACKEND_SERVER_OPTIONS" && !has_servers(value) => {
-            Some(NO_SERVERS)
-        }
-        ValueKind::Bool
-        | ValueKind::Number
-        | ValueKind::Text
-        | ValueKind::List
-        | ValueKind::BindText
-        | ValueKind::Template => None,
-    })
+    let syntax = label.value.syntax();
+    let unknown = (syntax == Syntax::Routing).then_some(RULES_UNKNOWN);
+    access_control(value, syntax).or(unknown)
 }
 
 const RULES_UNKNOWN: &str = "selects requests by a rule that is not understood";
-const NO_SERVERS: &str = "leaves the app without servers";
 
 /// The problem of the labels of one name; none for a supported one.
 fn problem(

@@ -83,8 +83,9 @@ pub(crate) const FAMILY: Family = Family {
             backend_section("the usual balancing and time-outs apply"),
             "the head of the `backend` section",
         ),
-        section(
+        Label::of_port(
             "BACKEND_SERVER_OPTIONS",
+            ValueKind::ServerTemplate,
             Support::ForIdioms {
                 read: read_server,
                 recognises: is_server_line,
@@ -131,13 +132,15 @@ pub(crate) const FAMILY: Family = Family {
             lines_of_checks(check_options::read_tcp_lines),
             "the lines of a health check over tcp",
         ),
-        section(
+        Label::of_port(
             "BACKEND_SERVER_HTTP_HEALTHCHECK_OPTIONS",
+            ValueKind::ServerOptions,
             options_of_checks(check_options::read_http_options),
             "the options of a health check over http on `server` lines",
         ),
-        section(
+        Label::of_port(
             "BACKEND_SERVER_TCP_HEALTHCHECK_OPTIONS",
+            ValueKind::ServerOptions,
             options_of_checks(check_options::read_tcp_options),
             "the options of a health check over tcp on `server` lines",
         ),
