@@ -4,15 +4,16 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
+use bytes::Bytes;
 use envoy_api::envoy::config::core::v3 as core;
 use envoy_api::envoy::config::core::v3::socket_address::PortSpecifier;
 use envoy_api::envoy::config::endpoint::v3 as api;
 use envoy_api::prost::Message as _;
-use envoy_api::prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
+use super::encoding::{field_len, put_length};
 use super::{origin, task_checks};
-use crate::intent::{Backend, CheckPlace, CheckPlaces};
-use crate::snapshot::{HeadDetails, Origin, Resource};
+use crate::intent::{Backend, CheckPlace, CheckPlaces, Service};
+use crate::snapshot::{Compose, Flavour, HeadDetails, Name, Origin, Resource, Version};
 
 /// Share of the hosts of a
 /// [priority](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority)
@@ -33,20 +34,33 @@ static DETAILS: LazyLock<Arc<HeadDetails>> = LazyLock::new(|| {
 /// Bytes of an endpoint with an IPv4 address, at most.
 const ENDPOINT_BYTES: usize = 30;
 
-/// The assignment of one backend. A backend without usable tasks has one too, without endpoints: a
-/// proxy that never gets one [waits for
+/// The assignment of a service's backend. A backend without usable tasks has one too, without
+/// endpoints: a proxy that never gets one [waits for
 /// it](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/init) before it
 /// uses the cluster.
 ///
+/// Its bytes are not kept: they are composed from the addresses, which the service has anyway, when
+/// they are sent.
+pub(super) fn resource(service: &Arc<Service>) -> Resource {
+    let backend = &service.backend;
+    let version = Version::of_bytes(&bytes(backend));
+    Resource::composed(backend.name.clone(), version, service.clone()).with_details(DETAILS.clone())
+}
+
+impl Compose for Service {
+    /// The assignment of its backend.
+    fn compose(&self, _: &Name, _: Flavour) -> Bytes {
+        bytes(&self.backend).into()
+    }
+}
+
+/// The assignment of a backend, encoded.
+///
 /// Each rank is a priority, so addresses of the second get requests when no address of the first is
 /// fit. Addresses that drain stand among the first: no other rank gets requests because of them.
-pub(super) fn resource(backend: &Backend) -> Resource {
+fn bytes(backend: &Backend) -> Vec<u8> {
     let addresses = &backend.addresses;
     let (first, behind, draining) = (addresses.first(), addresses.behind(), addresses.draining());
-    let named = api::ClusterLoadAssignment {
-        cluster_name: backend.name.to_string(),
-        ..api::ClusterLoadAssignment::default()
-    };
     let rest = api::ClusterLoadAssignment {
         policy: (!behind.is_empty()).then(|| api::cluster_load_assignment::Policy {
             overprovisioning_factor: Some(OVERPROVISIONING),
@@ -58,15 +72,17 @@ pub(super) fn resource(backend: &Backend) -> Resource {
     // guide, "Last One Wins"). In the order of the field numbers it is what the encoder would have
     // written of a whole one, without a structure of hundreds of bytes for each address.
     let count = first.len() + behind.len() + draining.len();
-    let estimate = named.encoded_len() + ENDPOINT_BYTES * count + rest.encoded_len();
-    let mut bytes = Vec::with_capacity(estimate);
-    named.encode_raw(&mut bytes);
+    let named = field_len(backend.name.len());
+    let mut bytes = Vec::with_capacity(named + ENDPOINT_BYTES * count + rest.encoded_len());
+    if !backend.name.is_empty() {
+        put_length(field::CLUSTER_NAME, backend.name.len(), &mut bytes);
+        bytes.extend_from_slice(backend.name.as_bytes());
+    }
     let places = backend.check_places.as_deref();
     put_locality(first, draining, 0, places, &mut bytes);
     put_locality(behind, &[], 1, places, &mut bytes);
     rest.encode_raw(&mut bytes);
-    bytes.shrink_to_fit();
-    Resource::fixed(backend.name.clone(), bytes.into()).with_details(DETAILS.clone())
+    bytes
 }
 
 /// Puts the addresses of one rank, if there are any, into an assignment, and with them those that
@@ -127,7 +143,7 @@ fn put_endpoint(
     let mut length = socket.encoded_len();
     let lengths = fields.map(|_| {
         let inner = length;
-        length += 1 + encoded_len_varint(inner as u64);
+        length = field_len(inner);
         inner
     });
     put_length(field::LB_ENDPOINTS, length + rest.encoded_len(), locality);
@@ -162,13 +178,10 @@ fn put_checked_elsewhere(
     endpoint.encode_raw(locality);
 }
 
-fn put_length(field: u32, length: usize, to: &mut Vec<u8>) {
-    encode_key(field, WireType::LengthDelimited, to);
-    encode_varint(length as u64, to);
-}
-
 /// Numbers of fields.
 mod field {
+    /// Of `ClusterLoadAssignment`.
+    pub(super) const CLUSTER_NAME: u32 = 1;
     /// Of `ClusterLoadAssignment`.
     pub(super) const ENDPOINTS: u32 = 2;
     /// Of `LocalityLbEndpoints`.
@@ -189,7 +202,7 @@ mod tests {
 
     use super::*;
     use crate::intent::RankedAddresses;
-    use crate::snapshot::{Flavour, Kind};
+    use crate::snapshot::Kind;
 
     /// The same by the generated encoder.
     fn generated(backend: &Backend) -> Vec<u8> {
@@ -256,9 +269,21 @@ mod tests {
             let check_places = (!places.is_empty()).then(|| Box::new(places));
             let addresses = RankedAddresses::new(first, behind, draining);
             let backend = Backend { name: name.as_str().into(), addresses, settings: None, check_places };
-            let resource = resource(&backend);
-            prop_assert_eq!(&resource.bytes(Flavour::Ads)[..], generated(&backend));
+            let expected = generated(&backend);
+            let resource = resource(&of(backend));
+            prop_assert_eq!(&resource.bytes(Flavour::Ads)[..], &expected);
+            prop_assert_eq!(resource.version(), Version::of_bytes(&expected));
         }
+    }
+
+    /// A service of a backend.
+    fn of(backend: Backend) -> Arc<Service> {
+        Arc::new(Service {
+            app: "/web".into(),
+            index: 0,
+            route: Arc::default(),
+            backend,
+        })
     }
 
     fn addresses(ports: &[u16]) -> Vec<SocketAddr> {
@@ -268,12 +293,12 @@ mod tests {
 
     /// The priority of each locality with its ports, and the policy.
     fn assigned(first: &[u16], behind: &[u16]) -> (Value, Value) {
-        let resource = resource(&Backend {
+        let resource = resource(&of(Backend {
             name: "/web_0".into(),
             addresses: RankedAddresses::new(addresses(first), addresses(behind), Vec::new()),
             settings: None,
             check_places: None,
-        });
+        }));
         let bytes = resource.encoded(Flavour::Ads).bytes();
         let json = envoy_api::json(Kind::Endpoint.type_url(), bytes).unwrap();
         let assignment: Value = serde_json::from_slice(&json).unwrap();

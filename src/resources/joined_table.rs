@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use envoy_api::envoy::config::route::v3 as api;
 use envoy_api::prost::Message as _;
-use envoy_api::prost::encoding::{WireType, encode_key, encode_varint};
 
+use super::encoding::put_length;
 use super::retries;
 use super::settled_hosts::{ANY_HOST, SettledHosts, TableForm};
-use super::virtual_host::HostRoutes;
+use super::virtual_host::{HostRoutes, RoutesContent};
 use crate::snapshot::Join;
 
 /// Field of
@@ -35,17 +35,18 @@ impl JoinedTable {
     /// The virtual hosts, in the order of their first domains.
     fn virtual_hosts(&self) -> Vec<SharedHost<'_>> {
         let mut virtual_hosts: Vec<SharedHost<'_>> = Vec::new();
-        let mut places: BTreeMap<&[u8], usize> = BTreeMap::new();
+        let mut places: BTreeMap<RoutesContent<'_>, usize> = BTreeMap::new();
         for (name, host) in self.hosts.iter() {
             let routes = &**host.routes(self.form);
-            let place = places.get(&*routes.bytes).copied();
+            let content = routes.content();
+            let place = places.get(&content).copied();
             let shared = place.and_then(|place| virtual_hosts.get_mut(place));
             if let Some(shared) = shared {
                 shared.domains.push(name);
                 continue;
             }
             if **name != *ANY_HOST {
-                places.insert(&routes.bytes, virtual_hosts.len());
+                places.insert(content, virtual_hosts.len());
             }
             virtual_hosts.push(SharedHost {
                 domains: vec![name],
@@ -95,10 +96,10 @@ pub(super) fn joined<'a>(
             true => &*retried,
             false => &[],
         };
-        let length = named.len() + routes.bytes.len() + retried.len();
-        encode_key(VIRTUAL_HOSTS, WireType::LengthDelimited, &mut bytes);
-        encode_varint(length as u64, &mut bytes);
-        for piece in [&named, &*routes.bytes, retried] {
+        let routes = routes.bytes();
+        let length = named.len() + routes.len() + retried.len();
+        put_length(VIRTUAL_HOSTS, length, &mut bytes);
+        for piece in [&named, &*routes, retried] {
             bytes.extend_from_slice(piece);
         }
     }

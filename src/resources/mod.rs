@@ -13,6 +13,7 @@ mod config;
 mod connection_manager;
 mod departed;
 mod downstream_tls;
+mod encoding;
 mod endpoints;
 mod header_case;
 mod http_filters;
@@ -37,6 +38,7 @@ mod task_sockets;
 pub(crate) mod tests;
 mod treatment;
 mod upgrades;
+mod usual_routes;
 mod vhds;
 mod virtual_host;
 

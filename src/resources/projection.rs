@@ -14,7 +14,7 @@ use super::settled_hosts::TableForm;
 use super::vhds::{self, virtual_host_name};
 use super::{endpoints, listeners, secrets};
 use crate::intent::server_names::{PresentedCertificates, settle_names};
-use crate::intent::{AcmePort, AppIntent, Backend, Service};
+use crate::intent::{AcmePort, AppIntent, Service};
 use crate::packing::every_second_first;
 use crate::parallel;
 use crate::snapshot::{Changes, Kind, Resource, Snapshot};
@@ -50,7 +50,7 @@ pub struct Changed {
 
 /// A backend that came, or that differs.
 struct ChangedBackend<'a> {
-    backend: &'a Backend,
+    service: &'a Arc<Service>,
     /// The template of its cluster; none if that stays as it is.
     cluster: Option<Arc<ClusterTemplate>>,
 }
@@ -149,7 +149,7 @@ impl Projection {
             }
             if known.is_none_or(|known| known.backend != service.backend) {
                 backends.push(ChangedBackend {
-                    backend: &service.backend,
+                    service,
                     cluster: known
                         .is_none_or(|known| known.backend.settings != service.backend.settings)
                         .then(|| self.clusters.of(&service.backend)),
@@ -170,10 +170,10 @@ impl Projection {
     }
 
     fn project_backends(&mut self, changed: &[ChangedBackend<'_>], step: &mut Changed) {
-        let made = parallel::map(changed, |ChangedBackend { backend, cluster }| {
+        let made = parallel::map(changed, |ChangedBackend { service, cluster }| {
             let cluster = cluster.as_ref();
-            let cluster = cluster.map(|template| template.cluster(backend.name.clone()));
-            (cluster, endpoints::resource(backend))
+            let cluster = cluster.map(|template| template.cluster(service.backend.name.clone()));
+            (cluster, endpoints::resource(service))
         });
         for (cluster, assignment) in every_second_first(made) {
             if let Some(cluster) = cluster {

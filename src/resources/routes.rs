@@ -14,7 +14,7 @@ use super::redirects::{Redirect, redirect_uncovered, redirect_without_https};
 use super::route_table::RouteTable;
 use super::settled_hosts::{ANY_HOST, RoutedHost, SettledHosts, TableForm};
 use super::vhds::{self, virtual_host_name};
-use super::virtual_host::{ClusterRoute, encoded, redirecting, to_cluster, to_solver};
+use super::virtual_host::{ClusterRoute, encoded, of_winners, redirecting, to_cluster, to_solver};
 use crate::intent::conflicts::{Claim, Claims, settle_host};
 use crate::intent::{AcmePort, Service};
 use crate::packing::every_second_first;
@@ -222,12 +222,15 @@ impl Routes {
                 origin.clone(),
             ))
         });
-        let direct = challenge
-            .into_iter()
-            .chain(winners.iter().flat_map(to_cluster));
-        let direct = Arc::new(encoded(direct.collect(), None, guard, origin));
+        let direct = if challenge.is_empty() {
+            of_winners(&winners, guard, origin)
+        } else {
+            let routes = winners.iter().flat_map(to_cluster);
+            let routes = challenge.into_iter().chain(routes).collect();
+            encoded(routes, None, guard, origin)
+        };
         let host = RoutedHost {
-            direct,
+            direct: Arc::new(direct),
             redirecting,
         };
         Some((host, problems))

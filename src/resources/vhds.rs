@@ -68,8 +68,9 @@ impl Compose for HostRoutes {
     fn compose(&self, name: &Name, _: Flavour) -> Bytes {
         let host = name.split_once('/').map_or(&**name, |(_, host)| host);
         let mut bytes = named(name, &[host]);
-        bytes.reserve_exact(self.bytes.len());
-        bytes.extend_from_slice(&self.bytes);
+        let routes = self.bytes();
+        bytes.reserve_exact(routes.len());
+        bytes.extend_from_slice(&routes);
         bytes.into()
     }
 }

@@ -1,5 +1,6 @@
 //! The claims to one host, settled -> the routes of its virtual host, encoded.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::route_table::RouteTable;
 use super::source::duration;
 use super::treatment;
 use super::upgrades::{self, TUNNEL_LIMIT};
+use super::usual_routes;
 use crate::intent::conflicts::Claim;
 use crate::intent::{RedirectCode, Route};
 use crate::snapshot::{HeadDetails, Kind, Name, Origin, Requirements, Version};
@@ -33,15 +35,30 @@ const HTTPS_PORT: u16 = 443;
 /// Routes of a host, encoded, with what they require. Both tables share them where they are equal.
 #[derive(PartialEq, Eq)]
 pub(super) struct HostRoutes {
-    /// A [virtual
-    /// host](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-virtualhost)
-    /// without its name and domains.
-    pub(super) bytes: Box<[u8]>,
-    /// Digest of the bytes.
+    form: RoutesForm,
+    /// Digest of the [bytes](Self::bytes).
     pub(super) version: Version,
     /// The clusters that they name, the listener that they redirect to, and the one that checks
     /// logins; and the apps that they were made from. Virtual hosts share them.
     pub(super) details: Arc<HeadDetails>,
+}
+
+/// The form in which routes are kept.
+#[derive(PartialEq, Eq)]
+enum RoutesForm {
+    /// The [usual ones](usual_routes), to the one backend that they require.
+    Usual,
+    /// Encoded.
+    Encoded(Box<[u8]>),
+}
+
+/// What tells the bytes of routes from others: equal content, equal bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RoutesContent<'a> {
+    /// The usual ones, to this backend.
+    Usual(&'a Name),
+    /// Encoded.
+    Encoded(&'a [u8]),
 }
 
 /// A route, and the cluster that it names.
@@ -98,9 +115,34 @@ pub(super) fn encoded(
     let bytes = virtual_host.encode_to_vec();
     HostRoutes {
         version: Version::of_bytes(&bytes),
-        bytes: bytes.into(),
+        form: RoutesForm::Encoded(bytes.into()),
         details: Arc::new(details),
     }
+}
+
+/// The routes of claims that won a host, and the origin of these.
+pub(super) fn of_winners(
+    winners: &[Claim],
+    guard: Option<(Kind, Name)>,
+    origin: Arc<str>,
+) -> HostRoutes {
+    match winners {
+        [only] if is_usual(only) => HostRoutes::usual(only.backend.clone(), origin),
+        _ => {
+            let routes = winners.iter().flat_map(to_cluster).collect();
+            encoded(routes, None, guard, origin)
+        }
+    }
+}
+
+/// True if the routes of a claim are the usual ones.
+fn is_usual(claim: &Claim) -> bool {
+    let (path, route) = (claim.path(), &claim.route);
+    path.prefix == "/"
+        && !path.is_pattern
+        && !path.ignore_case
+        && route.login.is_none()
+        && route.treatment.is_none()
 }
 
 /// True if no request reaches the next route.
@@ -116,6 +158,39 @@ fn takes_everything(route: &api::Route) -> bool {
 }
 
 impl HostRoutes {
+    /// The usual routes to a backend.
+    fn usual(backend: Name, origin: Arc<str>) -> Self {
+        Self {
+            version: Version::of_bytes(&usual_routes::bytes(&backend)),
+            form: RoutesForm::Usual,
+            details: Arc::new(HeadDetails {
+                requires: Requirements::of_backend(backend),
+                origin: Origin::One(origin),
+                ..HeadDetails::default()
+            }),
+        }
+    }
+
+    /// A [virtual
+    /// host](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-virtualhost)
+    /// without its name and domains.
+    pub(super) fn bytes(&self) -> Cow<'_, [u8]> {
+        match self.content() {
+            RoutesContent::Usual(backend) => usual_routes::bytes(backend).into(),
+            RoutesContent::Encoded(bytes) => bytes.into(),
+        }
+    }
+
+    /// What tells the bytes from others.
+    pub(super) fn content(&self) -> RoutesContent<'_> {
+        match (&self.form, self.details.requires.backend()) {
+            (RoutesForm::Encoded(bytes), _) => RoutesContent::Encoded(bytes),
+            (RoutesForm::Usual, Some(backend)) => RoutesContent::Usual(backend),
+            // Not reached: those that are usual require a backend.
+            (RoutesForm::Usual, None) => RoutesContent::Encoded(&[]),
+        }
+    }
+
     /// True if requests reach a cluster, which may be tried again.
     pub(super) fn has_clusters(&self) -> bool {
         let mut required = self.details.requires.iter();
@@ -228,6 +303,12 @@ fn proxying(
     })
 }
 
+/// All requests, to a backend, with the usual limits.
+pub(super) fn to_backend(backend: &Name) -> [ClusterRoute; 2] {
+    let plain = Route::default();
+    proxying(backend, &plain, false, |action| route_to("/", action))
+}
+
 /// The challenges of a host, to whoever answers them.
 pub(super) fn to_solver(cluster: &Name) -> ClusterRoute {
     let route = route_to(CHALLENGE_PREFIX, proxied(cluster, SILENCE_LIMIT));
@@ -313,5 +394,61 @@ fn route_to(prefix: &str, action: api::route::Action) -> api::Route {
         }),
         action: Some(action),
         ..api::Route::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intent::{PathPrefix, Treatment, WithOrigin};
+
+    fn claim(paths: &[&str], ignore_case: bool, treatment: Option<Box<Treatment>>) -> Claim {
+        let paths = paths.iter().map(|prefix| PathPrefix {
+            prefix: (*prefix).to_owned(),
+            is_pattern: false,
+            ignore_case,
+        });
+        Claim {
+            app: "/web".into(),
+            index: 0,
+            position: 0,
+            backend: "/web_0".into(),
+            route: Arc::new(Route {
+                paths: (paths.len() > 0).then(|| WithOrigin {
+                    value: paths.collect(),
+                    origin: "HAPROXY_0_PATH".into(),
+                }),
+                treatment,
+                ..Route::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn routes_in_the_usual_form_are_those_that_the_generated_encoder_writes() {
+        let https = Treatment {
+            https_redirect: Some(RedirectCode::Found),
+            ..Treatment::default()
+        };
+        let winners = [
+            (vec![claim(&[], false, None)], true),
+            (vec![claim(&["/"], false, None)], true),
+            (vec![claim(&["/"], true, None)], false),
+            (vec![claim(&["/cart"], false, None)], false),
+            (vec![claim(&[], false, Some(Box::new(https)))], false),
+            (
+                vec![claim(&["/cart"], false, None), claim(&[], false, None)],
+                false,
+            ),
+            (Vec::new(), false),
+        ];
+        for (winners, usual) in winners {
+            let routes = of_winners(&winners, None, "/web".into());
+            let all = winners.iter().flat_map(to_cluster).collect();
+            let encoded = encoded(all, None, None, "/web".into());
+            assert_eq!(routes.bytes(), encoded.bytes());
+            assert!(routes.version == encoded.version && routes.details == encoded.details);
+            assert_eq!(matches!(routes.form, RoutesForm::Usual), usual);
+        }
     }
 }

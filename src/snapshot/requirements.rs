@@ -47,9 +47,22 @@ impl Requirements {
         own.dedup();
         match &*own {
             [(Kind::Cluster, cluster), (Kind::Endpoint, assignment)] if cluster == assignment => {
-                Self(Form::Backend(cluster.clone()))
+                Self::of_backend(cluster.clone())
             }
             _ => Self(Form::List(own.into())),
+        }
+    }
+
+    /// A cluster and its assignment.
+    pub fn of_backend(name: Name) -> Self {
+        Self(Form::Backend(name))
+    }
+
+    /// The name of the backend, if they are a cluster and its assignment and nothing else.
+    pub fn backend(&self) -> Option<&Name> {
+        match &self.0 {
+            Form::Backend(name) => Some(name),
+            Form::List(_) | Form::Parts(_) => None,
         }
     }
 
