@@ -226,7 +226,7 @@ impl Pages {
         if let Some((given, node)) = given {
             // The names of one proxy at a time, which has about as many as are served.
             let kinds = Kind::ALL.into_iter();
-            let names: usize = kinds.map(|kind| snapshot.index(kind).heads().len()).sum();
+            let names: usize = kinds.map(|kind| snapshot.index(kind).len()).sum();
             let made = self.maker.make(move || {
                 let (pieces, last) = given_page::page(&node, given, filter, snapshot);
                 (pieces, last.map(cursor))

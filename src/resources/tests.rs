@@ -1249,7 +1249,7 @@ fn a_change_of_tasks_changes_one_assignment_alone() {
         }
     );
     for kind in Kind::ALL {
-        for (name, resource) in projection.snapshot().resources(kind) {
+        for (name, resource) in projection.snapshot().resources(kind).iter() {
             let same = Arc::ptr_eq(resource, snapshot.resource(kind, name).unwrap());
             assert_eq!(
                 same,
@@ -1415,7 +1415,7 @@ fn a_problem_names_who_lost_and_goes_when_its_cause_goes() {
 fn content(projection: &Projector) -> (Vec<String>, Vec<Problem>, AppCounts) {
     let mut lines = Vec::new();
     for kind in Kind::ALL {
-        for (name, resource) in projection.snapshot().resources(kind) {
+        for (name, resource) in projection.snapshot().resources(kind).iter() {
             let encoded = resource.encoded(Flavour::Rest);
             let requires = resource.requires();
             let origin = resource.head().origin();

@@ -1,18 +1,17 @@
 //! Index of one kind: names and versions without bytes, from which the state of a client can be
 //! known.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::OrdMap;
-use imbl::ordmap::DiffItem;
-
+use super::head_map::{HeadAlone, HeadMap};
 use super::{Head, Name, RequirementCounts, Requirements, SetVersion};
 
 /// Names and versions of one kind's resources at one moment. Successive indexes share what did not
 /// change.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
-    heads: OrdMap<Name, Arc<Head>>,
+    heads: HeadMap<HeadAlone>,
     required: RequirementCounts,
     version: SetVersion,
     id: u64,
@@ -23,14 +22,32 @@ impl Index {
     pub fn get(&self, name: &str) -> Option<&Arc<Head>> {
         #[cfg(test)]
         super::looked_at::count(1);
-        self.heads.get(name)
+        self.heads.head(name)
     }
 
     /// The heads of all resources, by name.
-    pub fn heads(&self) -> &OrdMap<Name, Arc<Head>> {
+    pub fn heads(&self) -> impl Iterator<Item = &Arc<Head>> {
         #[cfg(test)]
         super::looked_at::count(self.heads.len());
-        &self.heads
+        self.heads.heads()
+    }
+
+    /// The heads of the resources whose names begin with this text, by name.
+    pub fn heads_below(&self, prefix: &str) -> impl Iterator<Item = &Arc<Head>> {
+        #[cfg(test)]
+        super::looked_at::count(self.heads.len());
+        let heads = self.heads.heads_from(Bound::Included(prefix));
+        heads.take_while(move |head| head.name().starts_with(prefix))
+    }
+
+    /// Number of resources.
+    pub fn len(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// Returns true if there is no resource.
+    pub fn is_empty(&self) -> bool {
+        self.heads.is_empty()
     }
 
     /// What they require, each with the number of resources that do. Requirements of resources that
@@ -53,18 +70,12 @@ impl Index {
     /// The names under which the two differ, sorted. Shared parts are skipped, so the cost is that
     /// of the difference.
     pub fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Name> {
-        self.heads.diff(&other.heads).map(|item| {
-            #[cfg(test)]
-            super::looked_at::count(1);
-            match item {
-                DiffItem::Add(name, _) | DiffItem::Remove(name, _) => name,
-                DiffItem::Update { new: (name, _), .. } => name,
-            }
-        })
+        self.heads.differences(&other.heads)
     }
 
     pub(super) fn insert(&mut self, head: Arc<Head>) {
-        let replaced = self.heads.insert(head.name().clone(), head.clone());
+        let replaced = self.heads.head(head.name()).cloned();
+        self.heads.insert(head.clone(), HeadAlone);
         let none = Requirements::default();
         let before = replaced.as_deref().map_or(&none, Head::requires);
         self.required.replace(before, head.requires());
@@ -75,7 +86,7 @@ impl Index {
     }
 
     pub(super) fn remove(&mut self, name: &str) {
-        if let Some(removed) = self.heads.remove(name) {
+        if let Some((removed, _)) = self.heads.remove(name) {
             let none = Requirements::default();
             self.required.replace(removed.requires(), &none);
             self.version = self.version.without(removed.contribution());

@@ -72,12 +72,13 @@ impl Parts {
     /// The parts, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = Part> {
         let (index, prefix) = &*self.0;
-        let heads = index.heads().range(prefix.clone()..);
-        let heads = heads.take_while(|(name, _)| name.starts_with(&**prefix));
-        heads.map(|(name, head)| Part {
-            name: name.strip_prefix(&**prefix).unwrap_or(name).into(),
-            version: head.version(),
-            origin: head.origin().text(name).unwrap_or_default(),
+        index.heads_below(prefix).map(|head| {
+            let name = head.name();
+            Part {
+                name: name.strip_prefix(&**prefix).unwrap_or(name).into(),
+                version: head.version(),
+                origin: head.origin().text(name).unwrap_or_default(),
+            }
         })
     }
 }

@@ -3,9 +3,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::OrdMap;
-
-use super::{Changes, Index, Kind, Name, Resource};
+use super::{Changes, HeadMap, Index, Kind, Name, Resource};
 
 /// All resources of one moment. Cheap to clone: unchanged parts are shared.
 #[derive(Clone, Debug, Default)]
@@ -16,13 +14,13 @@ pub struct Snapshot {
 /// The resources of one kind, and their index, which always has the same names.
 #[derive(Clone, Debug, Default)]
 struct Resources {
-    by_name: OrdMap<Name, Arc<Resource>>,
+    by_name: HeadMap<Arc<Resource>>,
     index: Arc<Index>,
 }
 
 impl Snapshot {
     /// The resources of one kind, by name.
-    pub fn resources(&self, kind: Kind) -> &OrdMap<Name, Arc<Resource>> {
+    pub fn resources(&self, kind: Kind) -> &HeadMap<Arc<Resource>> {
         let resources = &self.kind(kind).by_name;
         #[cfg(test)]
         super::looked_at::count(resources.len());
@@ -40,9 +38,9 @@ impl Snapshot {
     pub fn resource_from(&self, kind: Kind, start: Bound<&Name>) -> Option<&Arc<Resource>> {
         #[cfg(test)]
         super::looked_at::count(1);
-        let from = (start, Bound::Unbounded);
-        let mut rest = self.kind(kind).by_name.range::<_, Name>(from);
-        rest.next().map(|(_, resource)| resource)
+        self.kind(kind)
+            .by_name
+            .first_from(start.map(|name| &**name))
     }
 
     /// The names and versions of one kind's resources.
@@ -58,13 +56,14 @@ impl Snapshot {
     pub fn insert(&mut self, kind: Kind, resource: Arc<Resource>) -> Option<Arc<Resource>> {
         let resources = self.kind_mut(kind);
         Arc::make_mut(&mut resources.index).insert(resource.head().clone());
-        resources.by_name.insert(resource.name().clone(), resource)
+        let head = resource.head().clone();
+        resources.by_name.insert(head, resource)
     }
 
     /// Removes a resource.
     pub fn remove(&mut self, kind: Kind, name: &str) -> Option<Arc<Resource>> {
         let resources = self.kind_mut(kind);
-        let removed = resources.by_name.remove(name)?;
+        let (_, removed) = resources.by_name.remove(name)?;
         Arc::make_mut(&mut resources.index).remove(name);
         Some(removed)
     }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use imbl::OrdMap;
 use tokio::time::Instant;
 
 use super::{listeners, names};
-use crate::snapshot::{Flavour, Kind, Name, Resource, SetVersion, Snapshot};
+use crate::snapshot::{Flavour, HeadMap, Kind, Name, Resource, SetVersion, Snapshot};
 
 /// Target of a poll: kind and name; without a name, every resource of the kind.
 pub(super) type PollTarget = (Kind, Option<Name>);
@@ -25,7 +24,7 @@ pub(super) struct AnswerContent {
 enum ResourceList {
     Nothing,
     One(Arc<Resource>),
-    Many(OrdMap<Name, Arc<Resource>>),
+    Many(HeadMap<Arc<Resource>>),
 }
 
 /// Next step of a poll.
@@ -107,12 +106,14 @@ impl AnswerContent {
 
     /// The existing ones among several names.
     pub(super) fn of(snapshot: &Snapshot, kind: Kind, names: &[Name]) -> Self {
-        let found = names.iter().filter_map(|name| {
-            let resource = snapshot.resource(kind, name)?;
-            Some((name.clone(), resource.clone()))
-        });
-        let found: OrdMap<Name, Arc<Resource>> = found.collect();
-        let contributions = found.values().map(|one| one.head().contribution());
+        let mut found = HeadMap::default();
+        for resource in names
+            .iter()
+            .filter_map(|name| snapshot.resource(kind, name))
+        {
+            found.insert(resource.head().clone(), resource.clone());
+        }
+        let contributions = found.heads().map(|head| head.contribution());
         Self {
             version: contributions.collect(),
             resources: ResourceList::Many(found),
@@ -152,9 +153,9 @@ impl AnswerContent {
 
     fn without(mut self, name: &str) -> Self {
         if let ResourceList::Many(resources) = &mut self.resources
-            && let Some(removed) = resources.remove(name)
+            && let Some((head, _)) = resources.remove(name)
         {
-            self.version = self.version.without(removed.head().contribution());
+            self.version = self.version.without(head.contribution());
         }
         self
     }
@@ -162,7 +163,7 @@ impl AnswerContent {
     fn add(&mut self, resource: &Arc<Resource>) {
         if let ResourceList::Many(resources) = &mut self.resources {
             self.version = self.version.with(resource.head().contribution());
-            resources.insert(resource.name().clone(), resource.clone());
+            resources.insert(resource.head().clone(), resource.clone());
         }
     }
 

@@ -232,7 +232,7 @@ fn a_change_of_tasks_writes_one_assignment_alone() {
     follower.follow(&reduce(before, started).0);
     let after = follower.reader.current().unwrap();
     for kind in Kind::ALL {
-        for (name, resource) in after.resources(kind) {
+        for (name, resource) in after.resources(kind).iter() {
             let same = Arc::ptr_eq(resource, snapshot.resource(kind, name).unwrap());
             let is_assignment = (kind, &**name) == (Kind::Endpoint, "/web_0");
             assert_eq!(same, !is_assignment, "{kind} {name}");

@@ -102,7 +102,7 @@ impl Subscription {
             Foreign::None | Foreign::Names(_) => ClientResource::Requested,
         };
         let names: Vec<Name> = if self.subscribed.is_wildcard() {
-            index.heads().keys().cloned().collect()
+            index.heads().map(|head| head.name().clone()).collect()
         } else {
             self.subscribed.names().iter().cloned().collect()
         };

@@ -91,7 +91,7 @@ impl Subscription {
             }
         }
         let missing: Vec<Name> = if self.subscribed.is_wildcard() {
-            let new = index.heads().keys();
+            let new = index.heads().map(|head| head.name());
             new.filter(|name| !versions.contains_key(*name))
                 .cloned()
                 .collect()
@@ -122,9 +122,9 @@ impl Subscription {
     pub(super) fn accepted_resources(&self) -> BTreeMap<Name, Arc<Head>> {
         let mut all = BTreeMap::new();
         if let Some(accepted) = &self.accepted {
-            let heads = accepted.heads().iter();
-            let subscribed = heads.filter(|(name, _)| self.subscribed.includes(name));
-            all.extend(subscribed.map(|(name, head)| (name.clone(), head.clone())));
+            let heads = accepted.heads();
+            let subscribed = heads.filter(|head| self.subscribed.includes(head.name()));
+            all.extend(subscribed.map(|head| (head.name().clone(), head.clone())));
         }
         for (name, client_resource) in &self.exceptions {
             match client_resource.head() {

@@ -244,10 +244,9 @@ impl Subscription {
         let Some(sent) = &self.sent else {
             return;
         };
-        let prefix = Name::from(format!("{table}/"));
-        let names = sent.heads().range(prefix.clone()..).map(|(name, _)| name);
-        let names = names.take_while(|name| name.starts_with(&*prefix));
-        let absent = names.map(|name| (name.clone(), ClientResource::Absent));
+        let prefix = format!("{table}/");
+        let names = sent.heads_below(&prefix).map(|head| head.name().clone());
+        let absent = names.map(|name| (name, ClientResource::Absent));
         self.exceptions.extend(absent);
     }
 

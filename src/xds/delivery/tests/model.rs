@@ -402,7 +402,7 @@ impl Stage {
         let refused = model.client.refused();
         let has_departed_table = model.has.keys().any(is_departed);
         for kind in Kind::ALL {
-            for (name, resource) in self.setting.snapshot.resources(kind) {
+            for (name, resource) in self.setting.snapshot.resources(kind).iter() {
                 if !model.asks(kind, name) {
                     continue;
                 }
