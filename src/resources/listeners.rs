@@ -26,7 +26,7 @@ pub(super) fn http(config: &Arc<Config>) -> Resource {
         address: config.http_listen,
     };
     let settings = config.transport_settings();
-    Resource::flavoured(RouteTable::Http.name().into(), settings, writer)
+    Resource::flavoured(RouteTable::Http.resource_name(), settings, writer)
         .made_from(origin::listener(RouteTable::Http))
 }
 
@@ -53,7 +53,7 @@ pub(super) fn https(config: &Arc<Config>, presented: &PresentedCertificates) -> 
             presented: presented.clone(),
         };
         Resource::flavoured(
-            RouteTable::Https.name().into(),
+            RouteTable::Https.resource_name(),
             config.transport_settings(),
             writer,
         )

@@ -89,5 +89,5 @@ pub(super) fn guard(route: &mut route::Route, service: &str) {
 /// the filter, in the same answer; the plain one is always there, so that none stays for its routes.
 pub(super) fn requirement(claims: &[Claim]) -> Option<(Kind, Name)> {
     let is_guarded = claims.iter().any(|claim| claim.route.guard().is_some());
-    is_guarded.then(|| (Kind::Listener, RouteTable::Http.name().into()))
+    is_guarded.then(|| (Kind::Listener, RouteTable::Http.resource_name()))
 }

@@ -1,5 +1,14 @@
 //! Names of the two route tables and their listeners.
 
+use std::sync::LazyLock;
+
+use crate::snapshot::Name;
+
+/// The names, and the beginnings of the names of the virtual hosts.
+static NAMES: LazyLock<[(Name, Name); 2]> = LazyLock::new(|| {
+    RouteTable::ALL.map(|table| (table.name().into(), format!("{}/", table.name()).into()))
+});
+
 /// A route table, and its listener of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RouteTable {
@@ -18,6 +27,26 @@ impl RouteTable {
         match self {
             Self::Http => "http",
             Self::Https => "https",
+        }
+    }
+
+    /// The same as the name of a resource.
+    pub(super) fn resource_name(self) -> Name {
+        let [http, https] = &*NAMES;
+        match self {
+            Self::Http => http.0.clone(),
+            Self::Https => https.0.clone(),
+        }
+    }
+
+    /// The text with which the names of its virtual hosts begin. Envoy takes everything before the last
+    /// slash for the name of the table, and ignores a virtual host without a word if it has no such
+    /// table.
+    pub(super) fn host_prefix(self) -> &'static Name {
+        let [http, https] = &*NAMES;
+        match self {
+            Self::Http => &http.1,
+            Self::Https => &https.1,
         }
     }
 }

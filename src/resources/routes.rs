@@ -13,7 +13,7 @@ use super::origin;
 use super::redirects::{Redirect, redirect_uncovered, redirect_without_https};
 use super::route_table::RouteTable;
 use super::settled_hosts::{ANY_HOST, RoutedHost, SettledHosts, TableForm};
-use super::vhds::{self, virtual_host_name};
+use super::vhds;
 use super::virtual_host::{ClusterRoute, encoded, of_winners, redirecting, to_cluster, to_solver};
 use crate::intent::conflicts::{Claim, Claims, settle_host};
 use crate::intent::{AcmePort, Service};
@@ -277,7 +277,7 @@ impl Routes {
         let whole = whole_table(form, &self.hosts, virtual_hosts);
         match table {
             RouteTable::Http if self.hosts.has_redirects() => {
-                let listener = (Kind::Listener, RouteTable::Https.name().into());
+                let listener = (Kind::Listener, RouteTable::Https.resource_name());
                 let (hosts, virtual_hosts) = (self.hosts.clone(), virtual_hosts.clone());
                 whole.with_substitute(listener, move || {
                     whole_table(TableForm::HttpWithoutRedirects, &hosts, &virtual_hosts)
@@ -299,18 +299,18 @@ impl Routes {
 /// One form of a whole table. While a client has one with redirects, the listener that they lead to
 /// stays there too.
 fn whole_table(form: TableForm, hosts: &SettledHosts, virtual_hosts: &Arc<Index>) -> Resource {
-    let name: Name = form.table().name().into();
+    let name = form.table().resource_name();
     let digest = hosts.digest(form).to_be_bytes();
     let version = Version::of_parts(&[name.as_bytes(), &digest]);
     let (without, parts) = match form {
         TableForm::Http => (None, RouteTable::Http),
         TableForm::HttpWithoutRedirects | TableForm::Https => {
-            let listener = (Kind::Listener, RouteTable::Https.name().into());
+            let listener = (Kind::Listener, RouteTable::Https.resource_name());
             (Some(listener), RouteTable::Https)
         }
     };
     let requires = Requirements::of_parts(virtual_hosts.required().clone(), without);
-    let parts = Parts::new(virtual_hosts.clone(), virtual_host_name(parts, ""));
+    let parts = Parts::new(virtual_hosts.clone(), parts.host_prefix().clone());
     let hosts = hosts.clone();
     Resource::joined(name, version, JoinedTable { form, hosts })
         .with_requirements(requires)

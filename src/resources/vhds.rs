@@ -17,10 +17,9 @@ use super::source::config_source;
 use super::virtual_host::HostRoutes;
 use crate::snapshot::{Compose, Flavour, Kind, Name, Resource};
 
-/// Name of a host's virtual host. Envoy takes everything before the last slash for the name of the
-/// table, and ignores the virtual host without a word if it has no such table.
-pub(super) fn virtual_host_name(table: RouteTable, host: &str) -> Name {
-    format!("{}/{host}", table.name()).into()
+/// Name of a host's virtual host.
+pub(super) fn virtual_host_name(table: RouteTable, host: &str) -> String {
+    [table.host_prefix(), host].concat()
 }
 
 /// The table that asks for its virtual hosts. It is the same whatever hosts there are.
@@ -33,7 +32,7 @@ pub(super) fn table(config: &Config, form: TableForm) -> Resource {
         name: table_head(form.table().name()).name,
         ..table_tail()
     };
-    Resource::fixed(form.table().name().into(), table.encode_to_vec().into())
+    Resource::fixed(form.table().resource_name(), table.encode_to_vec().into())
 }
 
 /// The virtual host of a host on the plain listener. If it redirects, it has a substitute for
@@ -44,7 +43,7 @@ pub(super) fn http(host: &Name, settled: &RoutedHost) -> Resource {
         return resource;
     }
     let (host, settled) = (host.clone(), settled.clone());
-    let listener = (Kind::Listener, RouteTable::Https.name().into());
+    let listener = (Kind::Listener, RouteTable::Https.resource_name());
     resource.with_substitute(listener, move || {
         virtual_host(&host, TableForm::HttpWithoutRedirects, &settled)
     })
@@ -56,7 +55,7 @@ pub(super) fn https(host: &Name, settled: &RoutedHost) -> Resource {
 }
 
 fn virtual_host(host: &Name, form: TableForm, settled: &RoutedHost) -> Resource {
-    let name = virtual_host_name(form.table(), host);
+    let name = virtual_host_name(form.table(), host).into();
     let routes = settled.routes(form);
     Resource::composed(name, routes.version, routes.clone()).with_details(routes.details.clone())
 }

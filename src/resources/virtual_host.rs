@@ -91,7 +91,7 @@ pub(super) fn encoded(
     let clusters = routes.iter().filter_map(|(_, name)| name.as_ref());
     let clusters =
         clusters.flat_map(|name| [Kind::Cluster, Kind::Endpoint].map(|kind| (kind, name.clone())));
-    let listener = redirects_to.map(|table| (Kind::Listener, table.name().into()));
+    let listener = redirects_to.map(|table| (Kind::Listener, table.resource_name()));
     let requires = clusters.chain(listener).chain(guard).collect();
     let details = HeadDetails {
         requires: Requirements::new(requires),

@@ -223,7 +223,11 @@ impl PartialEq for Requirements {
         match (&self.0, &other.0) {
             (Form::List(one), Form::List(other)) => one == other,
             (Form::Backend(one), Form::Backend(other)) => one == other,
-            _ => self.beyond(other).is_empty() && other.beyond(self).is_empty(),
+            (Form::Parts(_), _) | (_, Form::Parts(_)) => {
+                self.beyond(other).is_empty() && other.beyond(self).is_empty()
+            }
+            // Two requirements that `Backend` does not hold, or another number of them.
+            (Form::List(_), Form::Backend(_)) | (Form::Backend(_), Form::List(_)) => false,
         }
     }
 }
