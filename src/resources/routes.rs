@@ -177,10 +177,27 @@ impl Routes {
         settled
     }
 
+    /// The host with the routes of the first one of its service, where they are equal: most services
+    /// have the same on all of their hosts.
+    fn shared(&self, name: &Name, mut host: RoutedHost) -> RoutedHost {
+        let first = self.claims.of(name).first();
+        let first = first.and_then(|claim| claim.route.hosts().first());
+        if let Some(known) = first.and_then(|first| self.hosts.get(first)) {
+            if known.direct == host.direct {
+                host.direct = known.direct.clone();
+            }
+            if known.redirecting == host.redirecting {
+                host.redirecting = known.redirecting.clone();
+            }
+        }
+        host
+    }
+
     /// Sets a host, and the problems of the claims that lost there. Returns true for each table that
     /// differs from before: `http`, `https`.
     fn set(&mut self, name: &Name, host: Option<(RoutedHost, Vec<Problem>)>) -> [bool; 2] {
         let (host, problems) = host.unzip();
+        let host = host.map(|host| self.shared(name, host));
         let problems = problems.filter(|problems| !problems.is_empty());
         self.problems_changed |= problems.as_ref() != self.lost.get(name);
         match problems {
@@ -329,4 +346,43 @@ fn covers(server_names: &BTreeSet<String>, host: &str) -> bool {
         || wildcards
             .filter_map(|dot| host.get(dot..))
             .any(|above| server_names.contains(&format!("*{above}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intent::{Backend, RankedAddresses, Route, WithOrigin};
+
+    fn service(app: &str, hosts: &[&str]) -> Service {
+        Service {
+            app: app.into(),
+            index: 0,
+            route: Arc::new(Route {
+                hosts: Some(WithOrigin {
+                    value: hosts.iter().map(|host| (*host).to_owned()).collect(),
+                    origin: "HAPROXY_0_VHOST".into(),
+                }),
+                ..Route::default()
+            }),
+            backend: Backend {
+                name: format!("{app}_0").into(),
+                addresses: RankedAddresses::default(),
+                settings: None,
+                check_places: None,
+            },
+        }
+    }
+
+    #[test]
+    fn hosts_of_a_service_share_their_routes_as_far_as_these_are_equal() {
+        let mut routes = Routes::new(Arc::new(Config::default()), None);
+        let web = service("/web", &["a.example.com", "b.example.com", "c.example.com"]);
+        routes.change(None, Some(&web));
+        // This one has the host: equal weight, and the lower id.
+        routes.change(None, Some(&service("/api", &["b.example.com"])));
+        routes.settle();
+        let of = |host: &str| routes.hosts.get(host).unwrap().direct.clone();
+        let [a, b, c] = ["a", "b", "c"].map(|host| of(&format!("{host}.example.com")));
+        assert!(Arc::ptr_eq(&a, &c) && a.bytes() != b.bytes());
+    }
 }

@@ -11,7 +11,6 @@ use super::{Name, Origin, Requirements, SetVersion, Version};
 pub struct Head {
     name: Name,
     version: Version,
-    contribution: SetVersion,
     pub(super) details: Arc<HeadDetails>,
 }
 
@@ -45,7 +44,6 @@ impl Head {
     /// The head of a resource that requires nothing.
     pub(super) fn new(name: Name, version: Version) -> Self {
         Self {
-            contribution: SetVersion::of_resource(&name, version),
             name,
             version,
             details: NO_DETAILS.clone(),
@@ -62,9 +60,10 @@ impl Head {
         self.version
     }
 
-    /// Its contribution to the version of every set that holds it.
+    /// Its contribution to the version of every set that holds it: a digest, which costs more to keep
+    /// than to make.
     pub fn contribution(&self) -> SetVersion {
-        self.contribution
+        SetVersion::of_resource(&self.name, self.version)
     }
 
     /// Resources that a client must have accepted before it may be sent this one.
