@@ -187,7 +187,7 @@ impl Routes {
                 host.direct = known.direct.clone();
             }
             if known.redirecting == host.redirecting {
-                host.redirecting = known.redirecting.clone();
+                host.redirecting.clone_from(&known.redirecting);
             }
         }
         host

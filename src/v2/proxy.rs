@@ -283,7 +283,7 @@ impl ProxyState {
         let in_use = tables.flat_map(|(_, table)| table.in_use());
         let current = snapshot.resources(Kind::Cluster);
         let used = in_use.flat_map(AnswerContent::clusters);
-        let gone: BTreeSet<&Name> = used.filter(|name| !current.contains_key(*name)).collect();
+        let gone: BTreeSet<&Name> = used.filter(|name| !current.contains_key(name)).collect();
         for name in gone {
             // Its alias may belong to another cluster by now, and no answer may hold a name twice.
             if current.keys().any(|other| names::are_alike(name, other)) {

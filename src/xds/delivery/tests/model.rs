@@ -243,7 +243,7 @@ impl Stage {
                 None => (rest, ""),
             };
             let clusters = self.setting.snapshot.resources(Kind::Cluster);
-            let named = named.split(',').filter(|name| clusters.contains_key(*name));
+            let named = named.split(',').filter(|name| clusters.contains_key(name));
             let named: Vec<&str> = named.collect();
             let repaired = format!("{head}>{}{substitute}", named.join(","));
             self.setting.put(Kind::Route, table, &repaired);
