@@ -10,7 +10,7 @@ use marathon_envoy::resources;
 use marathon_envoy::snapshot::cell::{Publisher, Reader, cell};
 use marathon_envoy::state::app::{
     App, AppVersion, Health, HealthCheck, Layout, Networking, Port, Protocol, Readiness, Task,
-    TaskState,
+    TaskId, TaskState,
 };
 use marathon_envoy::state::event::{Event, List, ListedApp, TaskUpdate};
 use marathon_envoy::state::{self, State, reduce};
@@ -96,7 +96,6 @@ pub(crate) fn task_event(apps: usize, serves: bool) -> Event {
     Event::TaskChanged(TaskUpdate {
         app: listed.app.id.clone(),
         id: task.id,
-        instance: task.instance,
         condition: if serves {
             TaskState::Running
         } else {
@@ -152,14 +151,16 @@ fn id(app: usize) -> String {
 }
 
 fn task(app: usize, number: usize) -> Task {
-    let instance = format!("team-{}_app-{app}.{number:032x}", app % 100);
+    let instance = format!(
+        "team-{}_app-{app}.instance-00000000-0000-0000-0000-{number:012x}",
+        app % 100
+    );
     // The remainders fit the types.
     let octet = |number: usize| u8::try_from(number % 250).unwrap_or_default();
     let agent = IpAddr::V4(Ipv4Addr::new(10, 0, octet(app / 250), octet(app + number)));
     let port = u16::try_from(10_000 + (app * TASKS + number) % 50_000).unwrap_or_default();
     Task {
-        id: format!("{instance}._app.1").as_str().into(),
-        instance: instance.as_str().into(),
+        id: TaskId::of(&id(app).as_str().into(), &format!("{instance}._app.1")),
         host: Some(agent.to_string().as_str().into()),
         condition: TaskState::Running,
         version: Some(AppVersion(1)),

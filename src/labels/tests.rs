@@ -17,8 +17,8 @@ use crate::intent::{
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::State;
 use crate::state::app::{
-    AgentHost, App, AppVersion, Health, InstanceId, Layout, Networking, Port, Protocol, Readiness,
-    Task, TaskState,
+    AgentHost, App, AppVersion, Health, Layout, Networking, Port, Protocol, Readiness, Task,
+    TaskState,
 };
 use crate::state::event::{Event, List, ListedApp};
 use crate::state::problem::{Problem, Reason};
@@ -77,7 +77,6 @@ pub(super) fn web(labels: &[(&str, &str)]) -> App {
 fn task(id: &str, ports: &[u16], addresses: &[&str]) -> Task {
     Task {
         id: id.into(),
-        instance: InstanceId::from(id),
         host: Some("10.0.0.1".into()),
         condition: TaskState::Running,
         version: Some(AppVersion(1)),

@@ -68,7 +68,7 @@ impl Backlog {
         }
         if let Event::TaskChanged(update) = &event {
             // A result from before its task was known says nothing; a later one must stay later.
-            let health = FactSubject::Health(update.app.clone(), update.instance.clone());
+            let health = FactSubject::Health(update.app.clone(), update.id.instance());
             self.replaceable.remove(&health);
         }
         self.replaceable.insert(subject, self.events.len());
@@ -142,7 +142,6 @@ fn merged(newer: Event, older: &Event) -> Event {
 /// stays as it was, and a task that ended proves other things than one that runs.
 fn says_all_of(newer: &TaskUpdate, older: &TaskUpdate) -> bool {
     newer.condition == older.condition
-        && newer.instance == older.instance
         && (newer.host.is_some() || older.host.is_none())
         && (!newer.ports.is_empty() || older.ports.is_empty())
         && (!newer.addresses.is_empty() || older.addresses.is_empty())
@@ -173,7 +172,7 @@ mod tests {
     fn healthy(id: &str, health: Health) -> Event {
         Event::HealthChanged {
             app: "/web".into(),
-            instance: task(id, 1).instance,
+            instance: task(id, 1).id.instance(),
             health,
         }
     }
@@ -267,7 +266,7 @@ mod tests {
             3 => (id.clone(), health).prop_map(|(id, health)| healthy(id, health)),
             1 => id.prop_map(|id| Event::InstanceGone {
                 app: "/web".into(),
-                instance: task(id, 1).instance,
+                instance: task(id, 1).id.instance(),
             }),
             1 => Just(Event::AppTerminated("/web".into())),
         ]

@@ -1,87 +1,12 @@
 //! Marathon's ids and time stamps, whose text forms differ from version to version.
 
 use std::net::IpAddr;
-use std::ops::Range;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::wire;
-use crate::state::app::{AgentHost, AppId, AppVersion, InstanceId, TaskId};
-
-/// Characters of a uuid, hyphens included.
-const UUID_LENGTH: usize = 36;
-
-/// Owner of a task id or an instance id: an app or a pod, with its instance or the place of that in
-/// the id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Owner<I = InstanceId> {
-    /// An app's instance, or its one task.
-    App(I),
-    /// A container of a pod's instance.
-    PodContainer(I),
-}
-
-/// The place of an instance in an id: the id without its middle, up to its end.
-struct InstancePlace {
-    middle: Range<usize>,
-    end: usize,
-}
-
-/// Reads a task id or an instance id of any version: `a_b.marathon-<uuid>`, `a_b.<uuid>`,
-/// `a_b.<uuid>.3`, `a_b.instance-<uuid>`, `a_b.instance-<uuid>._app.3` all are the instance
-/// `a_b.<uuid>`; `a_b.instance-<uuid>.<container>`, with or without a number, is a pod's.
-pub(super) fn owner(id: &str) -> Owner {
-    owner_of_task(&TaskId::from(id))
-}
-
-/// Reads a task id, whose text its instance shares.
-pub(super) fn owner_of_task(id: &TaskId) -> Owner {
-    let instance =
-        |InstancePlace { middle, end }: InstancePlace| InstanceId::in_task(id, middle, end);
-    match place_of_instance(id.as_str()) {
-        Owner::App(place) => Owner::App(instance(place)),
-        Owner::PodContainer(place) => Owner::PodContainer(instance(place)),
-    }
-}
-
-fn place_of_instance(id: &str) -> Owner<InstancePlace> {
-    let mut end = id.len();
-    // From the right: an app's path may hold dots and, oddly, uuids; the text right of the
-    // instance's uuid may not.
-    for segment in id.rsplit('.') {
-        let start = end - segment.len();
-        let (of_instance, bare) = match segment.strip_prefix("instance-") {
-            Some(bare) => (true, bare),
-            None => (false, segment.strip_prefix("marathon-").unwrap_or(segment)),
-        };
-        if is_uuid(bare) {
-            let after = id.get(end..).unwrap_or_default().strip_prefix('.');
-            let container = after.and_then(|after| after.split('.').next());
-            let place = InstancePlace {
-                middle: start..end - bare.len(),
-                end,
-            };
-            return match container {
-                Some(name) if of_instance && name != "_app" => Owner::PodContainer(place),
-                Some(_) | None => Owner::App(place),
-            };
-        }
-        end = start.saturating_sub(1);
-    }
-    Owner::App(InstancePlace {
-        middle: 0..0,
-        end: id.len(),
-    })
-}
-
-fn is_uuid(text: &str) -> bool {
-    text.len() == UUID_LENGTH
-        && text.bytes().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
-}
+use crate::state::app::{AgentHost, AppId, AppVersion};
 
 /// An app's or a group's path with its leading slash; none when there is no text.
 pub(super) fn app_id(text: &str) -> Option<AppId> {
@@ -153,53 +78,6 @@ pub(super) fn version_text(version: AppVersion) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const UUID: &str = "9a3f2c00-0000-11ea-8000-000000000001";
-
-    fn app(text: &str) -> Owner {
-        Owner::App(InstanceId::from(text))
-    }
-
-    #[test]
-    fn every_form_of_an_app_s_ids_meets_in_one_instance() {
-        for form in [
-            "shop_web.U",
-            "shop_web.U.3",
-            "shop_web.marathon-U",
-            "shop_web.instance-U",
-            "shop_web.instance-U._app",
-            "shop_web.instance-U._app.1",
-            "shop_web.instance-U._app.12",
-        ] {
-            let id = form.replace('U', UUID);
-            assert_eq!(owner(&id), app(&format!("shop_web.{UUID}")), "{id}");
-        }
-    }
-
-    #[test]
-    fn dots_and_uuids_in_an_app_s_path_do_not_confuse() {
-        let id = format!("my.app_{UUID}.instance-{UUID}._app.1");
-        assert_eq!(owner(&id), app(&format!("my.app_{UUID}.{UUID}")));
-        let id = format!("a.{UUID}.{UUID}");
-        assert_eq!(owner(&id), app(&id));
-    }
-
-    #[test]
-    fn a_pod_s_container_is_no_app_task() {
-        for form in ["p.instance-U.frontend", "p.instance-U.frontend.1"] {
-            let instance = InstanceId::from(format!("p.{UUID}").as_str());
-            let container = owner(&form.replace('U', UUID));
-            assert_eq!(container, Owner::PodContainer(instance.clone()));
-            assert_eq!(owner(&format!("p.instance-{UUID}")), Owner::App(instance));
-        }
-    }
-
-    #[test]
-    fn an_id_of_no_known_form_is_itself() {
-        for id in ["", ".", "..", "web", "web.1", "instance-", "é.ü"] {
-            assert_eq!(owner(id), app(id));
-        }
-    }
 
     #[test]
     fn versions_are_read_in_every_form() {

@@ -575,7 +575,7 @@ fn a_task_that_is_known_from_a_record_is_judged_by_the_first_list() {
     let (after, _) = state::reduce(restored, now);
     assert!(after.synced());
     let tasks = after.apps()["/web"].tasks().keys();
-    assert_eq!(tasks.map(TaskId::as_str).collect::<Vec<_>>(), ["a", "b"]);
+    assert!(tasks.eq(&[TaskId::from("a"), TaskId::from("b")]));
 }
 
 #[test]

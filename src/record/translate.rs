@@ -16,7 +16,7 @@ use super::document::{
 use super::fault::RecordFault;
 use crate::pipeline::{DepartedClusters, World};
 use crate::state::app::{
-    App, AppVersion, Definition, InstanceId, Labels, Layout, PodContainer, Port, Task, TaskId,
+    App, AppId, AppVersion, Definition, Labels, Layout, PodContainer, Port, Task, TaskId,
 };
 use crate::state::certificate::Certificate;
 use crate::state::event::Source;
@@ -202,9 +202,12 @@ fn app(record: AppRecord<'_>) -> AppParts {
     } = record;
     let labels = labels.into_iter();
     let past = past.into_iter();
+    let id = AppId::from(&*id);
+    let tasks = tasks.into_iter().map(|recorded| task(&id, recorded));
     AppParts {
+        tasks: tasks.map(Arc::new).collect(),
         app: Arc::new(App {
-            id: (&*id).into(),
+            id,
             version: AppVersion(version),
             config_version: AppVersion(config_version),
             instances,
@@ -214,7 +217,6 @@ fn app(record: AppRecord<'_>) -> AppParts {
             has_readiness_checks,
             is_deploying,
         }),
-        tasks: tasks.into_iter().map(task).map(Arc::new).collect(),
         past: past
             .map(|(version, past)| (AppVersion(version), past.map(definition)))
             .collect(),
@@ -315,7 +317,6 @@ fn port(record: PortRecord<'_>) -> Port {
 fn task_record(task: &Task) -> TaskRecord<'_> {
     let Task {
         id,
-        instance,
         host,
         condition,
         version,
@@ -325,8 +326,8 @@ fn task_record(task: &Task) -> TaskRecord<'_> {
         readiness,
     } = task;
     TaskRecord {
-        id: id.as_str().into(),
-        instance: instance.to_string().into(),
+        id: id.to_string().into(),
+        instance: id.instance().to_string().into(),
         host: host.as_ref().map(|host| host.as_str().into()),
         condition: (*condition).into(),
         version: version.map(|AppVersion(version)| version),
@@ -337,10 +338,11 @@ fn task_record(task: &Task) -> TaskRecord<'_> {
     }
 }
 
-fn task(record: TaskRecord<'_>) -> Task {
+fn task(app: &AppId, record: TaskRecord<'_>) -> Task {
     let TaskRecord {
         id,
-        instance,
+        // The id names it.
+        instance: _,
         host,
         condition,
         version,
@@ -349,10 +351,8 @@ fn task(record: TaskRecord<'_>) -> Task {
         health,
         readiness,
     } = record;
-    let id = TaskId::from(&*id);
     Task {
-        instance: InstanceId::found_in(&id, &instance),
-        id,
+        id: TaskId::of(app, &id),
         host: host.map(|host| (&*host).into()),
         condition: condition.into(),
         version: version.map(AppVersion),

@@ -1,7 +1,6 @@
 //! Apps and tasks as Marathon describes them: raw facts, no meaning.
 
 use std::borrow::Borrow;
-use std::cmp::Ordering;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -10,6 +9,7 @@ pub use super::few::Few;
 pub use super::health_check::{CheckProtocol, HealthCheck, HealthChecks};
 pub use super::label_list::Labels;
 pub use super::readiness::Readiness;
+pub use super::task_id::{InstanceId, TaskId};
 
 /// Defines a name that Marathon gives: cheap to clone, ordered as text.
 macro_rules! name {
@@ -63,143 +63,10 @@ impl From<AppId> for Arc<str> {
 }
 
 name! {
-    /// The id of a task: `shop_web.instance-<uuid>._app.1`, or an older form.
-    ///
-    /// The app cannot be told from it: `_` stands for `/` and for itself.
-    TaskId(str, Arc::from)
-}
-
-name! {
     /// An agent's `--hostname`: an address or a name that must be resolved.
     ///
     /// Takes the place of one pointer: there is one for each task, and few texts.
     AgentHost(Box<str>, |text: &str| Arc::new(Box::from(text)))
-}
-
-/// The part that a task id and an instance id have in common, so that either finds the other:
-/// `shop_web.<uuid>`, whatever stands around the uuid in this version of Marathon. Ordered as text.
-///
-/// The id of a task's instance shares the text of the task's id. Cheap to clone.
-#[derive(Clone)]
-pub struct InstanceId {
-    text: Arc<str>,
-    /// The parts of the text that are left out, if any are.
-    cut: Option<Cut>,
-}
-
-/// The parts of a text that are left out of it: a middle and an end.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Cut {
-    middle: (u16, u16),
-    end: u16,
-}
-
-impl InstanceId {
-    /// The instance of a task whose id is this one without its `middle` and without what begins at
-    /// `end`. Positions are bytes on the borders of characters.
-    pub fn in_task(task: &TaskId, middle: std::ops::Range<usize>, end: usize) -> Self {
-        let short = |at: usize| u16::try_from(at).ok();
-        let parts = (short(middle.start), short(middle.end), short(end));
-        if let (Some(from), Some(to), Some(end)) = parts {
-            let cut = Cut {
-                middle: (from, to),
-                end,
-            };
-            return Self {
-                text: task.0.clone(),
-                cut: Some(cut),
-            };
-        }
-        let before = task.0.get(..middle.start).unwrap_or_default();
-        let after = task.0.get(middle.end..end).unwrap_or_default();
-        Self::from([before, after].concat().as_str())
-    }
-
-    /// The instance of this text and of a task, whose text it shares if it can be cut from that.
-    pub fn found_in(task: &TaskId, text: &str) -> Self {
-        let both = task.0.char_indices().zip(text.chars());
-        let same = both.take_while(|((_, one), other)| one == other);
-        let start = same.last().map_or(0, |((at, one), _)| at + one.len_utf8());
-        let rests = (task.0.get(start..), text.get(start..));
-        let (Some(of_task), Some(of_text)) = rests else {
-            return Self::from(text);
-        };
-        match of_task.find(of_text) {
-            Some(at) => Self::in_task(task, start..start + at, start + at + of_text.len()),
-            None => Self::from(text),
-        }
-    }
-
-    /// The end of the id of a task, behind its instance and a dot; none if the id does not begin with
-    /// the text that the instance was found in.
-    pub(super) fn end_in<'a>(&self, task: &'a TaskId) -> Option<&'a str> {
-        let end = self.cut.map_or(self.text.len(), |cut| usize::from(cut.end));
-        let (before, rest) = task.as_str().split_at_checked(end)?;
-        let rest = rest.strip_prefix('.')?;
-        (self.text.get(..end)? == before).then_some(rest)
-    }
-
-    /// The text in two pieces.
-    fn pieces(&self) -> [&str; 2] {
-        let Some(Cut { middle, end }) = self.cut else {
-            return [&self.text, ""];
-        };
-        let piece = |from: u16, to: u16| {
-            let piece = self.text.get(usize::from(from)..usize::from(to));
-            piece.unwrap_or_default()
-        };
-        [piece(0, middle.0), piece(middle.1, end)]
-    }
-
-    fn bytes(&self) -> impl Iterator<Item = u8> {
-        self.pieces().into_iter().flat_map(str::bytes)
-    }
-}
-
-impl From<&str> for InstanceId {
-    fn from(text: &str) -> Self {
-        Self {
-            text: text.into(),
-            cut: None,
-        }
-    }
-}
-
-impl PartialEq for InstanceId {
-    fn eq(&self, other: &Self) -> bool {
-        if self.cut == other.cut {
-            self.pieces() == other.pieces()
-        } else {
-            self.bytes().eq(other.bytes())
-        }
-    }
-}
-
-impl Eq for InstanceId {}
-
-impl PartialOrd for InstanceId {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for InstanceId {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.bytes().cmp(other.bytes())
-    }
-}
-
-impl fmt::Display for InstanceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pieces = self.pieces();
-        pieces.into_iter().try_for_each(|piece| f.write_str(piece))
-    }
-}
-
-impl fmt::Debug for InstanceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.to_string(), f)
-    }
 }
 
 /// The version of an app's definition: when it was made, in milliseconds since 1970 (UTC).
@@ -342,10 +209,8 @@ pub enum Protocol {
 /// A task, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
-    /// Its id, the key among the tasks of an app.
+    /// Its id, the key among the tasks of an app. It names the instance that it is the current task of.
     pub id: TaskId,
-    /// The instance that it is the current task of.
-    pub instance: InstanceId,
     /// The agent it runs on; none when Marathon has none.
     pub host: Option<AgentHost>,
     /// State of the task, as Mesos last gave it.

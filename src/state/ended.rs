@@ -83,7 +83,7 @@ mod tests {
     fn serves(state: &State) -> bool {
         let tasks = state.apps()["/a"].tasks();
         tasks
-            .get("t")
+            .get(&"t".into())
             .is_some_and(|task| task.condition.may_serve())
     }
 
@@ -96,7 +96,7 @@ mod tests {
     fn what_is_heard_of_a_task_after_its_end_is_late_until_a_list_has_it() {
         let gone = |condition| Event::InstanceGone {
             app: "/a".into(),
-            instance: in_state(condition).instance,
+            instance: in_state(condition).id.instance(),
         };
         let ends = [
             told(TaskState::Ended),
@@ -212,7 +212,7 @@ mod tests {
                         let event = if next == TaskState::Ended && ends_with_its_instance {
                             Event::InstanceGone {
                                 app: "/a".into(),
-                                instance: in_state(next).instance,
+                                instance: in_state(next).id.instance(),
                             }
                         } else {
                             told(next)

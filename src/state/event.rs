@@ -233,8 +233,6 @@ pub struct TaskUpdate {
     pub app: AppId,
     /// The task.
     pub id: TaskId,
-    /// Its instance.
-    pub instance: InstanceId,
     /// The new state.
     pub condition: TaskState,
     /// The agent, if Marathon knows it.
@@ -252,7 +250,6 @@ impl TaskUpdate {
     pub(super) fn into_task(self) -> Task {
         Task {
             id: self.id,
-            instance: self.instance,
             host: self.host,
             condition: self.condition,
             version: self.version,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::app::{Health, InstanceId, Readiness, Task, TaskState};
+use super::app::{Health, Readiness, Task, TaskId, TaskState};
 use super::event::ListedApp;
 use super::tasks::AppState;
 
@@ -41,15 +41,15 @@ pub fn tasks_with_eligibility(
 ) -> impl Iterator<Item = (&Arc<Task>, Eligibility)> {
     let is_pod = app.app().is_pod();
     // The containers of an instance stand side by side: it is looked at once for all of them.
-    let mut last: Option<(&InstanceId, bool)> = None;
+    let mut last: Option<(&TaskId, bool)> = None;
     app.tasks().values().map(move |task| {
         let is_whole = !is_pod
             || match last {
-                Some((instance, is_whole)) if *instance == task.instance => is_whole,
+                Some((id, is_whole)) if id.has_same_instance(&task.id) => is_whole,
                 Some(_) | None => app.has_whole_instance(task),
             };
         if is_pod {
-            last = Some((&task.instance, is_whole));
+            last = Some((&task.id, is_whole));
         }
         let eligibility = match is_whole {
             true => eligibility(app, task, use_health),
@@ -195,11 +195,11 @@ mod tests {
     }
 
     /// The tasks that get requests.
-    fn fit(state: &State) -> Vec<&str> {
+    fn fit(state: &State) -> Vec<String> {
         let app = &state.apps()["/a"];
         let tasks = tasks_with_eligibility(app, true);
         let fit = tasks.filter(|(_, eligibility)| *eligibility == Eligibility::Eligible);
-        fit.map(|(task, _)| task.id.as_str()).collect()
+        fit.map(|(task, _)| task.id.to_string()).collect()
     }
 
     fn then(state: &State, event: Event) -> State {

@@ -33,6 +33,7 @@ mod readiness;
 mod reduce;
 mod shares;
 mod task_counts;
+mod task_id;
 mod task_set;
 mod tasks;
 #[cfg(test)]

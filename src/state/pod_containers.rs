@@ -1,5 +1,6 @@
 //! The containers of a pod, each of which is a task with the ports of its own endpoints alone.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -107,25 +108,33 @@ impl AppState {
 
 /// The name of the container that a task is of: the end of its id behind the instance, without the
 /// number that follows since 1.8. All of the id where the instance is not found in it.
-fn container_name(task: &Task) -> &str {
-    let Some(end) = task.instance.end_in(&task.id) else {
-        return task.id.as_str();
+fn container_name(task: &Task) -> Cow<'_, str> {
+    let Some(end) = task.id.behind_instance() else {
+        return task.id.to_string().into();
     };
-    match end.rsplit_once('.') {
-        Some((name, number)) if is_number(number) => name,
-        Some(_) | None => end,
+    let name = match end.rsplit_once('.') {
+        Some((name, number)) if is_number(number) => name.len(),
+        Some(_) | None => end.len(),
+    };
+    match end {
+        Cow::Borrowed(end) => end.get(..name).unwrap_or_default().into(),
+        Cow::Owned(mut end) => {
+            end.truncate(name);
+            end.into()
+        }
     }
 }
 
 /// Places of the endpoints of a container among the ports of its pod; none if the id of its task names
 /// no container of the definition, or more than one.
 fn endpoints(layout: &Layout, id: &TaskId) -> Option<Range<usize>> {
+    let id = id.to_string();
     let mut first = 0;
     let mut found = None;
     for container in &layout.containers {
         let own = first..first + container.endpoints;
         first = own.end;
-        if is_container(id.as_str(), &container.name) {
+        if is_container(&id, &container.name) {
             match found {
                 None => found = Some(own),
                 Some(_) => return None,

@@ -5,14 +5,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::app::{
-    App, AppVersion, Health, InstanceId, Layout, Networking, PodContainer, Port, Task, TaskId,
-    TaskState,
+    App, AppVersion, Health, Layout, Networking, PodContainer, Port, Task, TaskId, TaskState,
 };
 use super::event::{Event, List, ListedApp, PodsExtent, RefreshNeeded, UnreadableApp};
 use super::health::{Eligibility, tasks_with_eligibility};
 use super::looked_at;
 use super::problem::{Reason, Subject};
-use super::testing::{app, guarded_after, list, listed, port, state_after, task, update};
+use super::testing::{
+    app, container_id, guarded_after, list, listed, pod_instance, port, state_after, task, update,
+};
 use super::{State, reduce};
 use crate::intent::addresses;
 
@@ -46,10 +47,9 @@ fn container(instance: &str, name: &str, addresses: &[&str]) -> Task {
     let addresses = addresses.iter().map(|address| address.parse().unwrap());
     let addresses: Vec<IpAddr> = addresses.collect();
     Task {
-        instance: instance.into(),
         ports: vec![0; addresses.len()].into(),
         addresses: addresses.into(),
-        ..task(&format!("{instance}.{name}"), 0)
+        ..task(&container_id(instance, name), 0)
     }
 }
 
@@ -81,14 +81,13 @@ fn reached(state: &State) -> Vec<Vec<String>> {
 
 /// News of a container, with ports and addresses in the order of Mesos.
 fn told_at(id: &str, condition: TaskState, ports: &[u16], addresses: &[&str]) -> Event {
-    let (instance, _) = id.split_once('.').unwrap();
+    let (instance, name) = id.split_once('.').unwrap();
+    let id = &container_id(instance, name);
     let addresses = addresses.iter().map(|address| address.parse().unwrap());
     let task = Task {
-        id: id.into(),
         condition,
         ports: ports.to_vec().into(),
         addresses: addresses.collect::<Vec<_>>().into(),
-        instance: InstanceId::from(instance),
         ..task(id, 0)
     };
     Event::PodContainerChanged(update(POD, &task))
@@ -134,12 +133,12 @@ fn news_of_a_container_count_at_once_for_its_whole_instance() {
     assert_eq!(late, (state, vec![]));
     let gone = Event::InstanceGone {
         app: POD.into(),
-        instance: "a".into(),
+        instance: pod_instance("a"),
     };
     assert_eq!(reached(&after(gone).0), one);
     // What an update says of addresses lacks the names of the networks.
     let (lost, _) = after(told("a.web", TaskState::Unreachable));
-    let task: TaskId = "a.web".into();
+    let task = TaskId::from(container_id("a", "web").as_str());
     let kept = lost.apps()[POD]
         .tasks()
         .get(&task)
@@ -271,12 +270,12 @@ fn news_of_the_end_of_a_pod_that_is_not_known_change_nothing() {
     for news in [
         Event::HealthChanged {
             app: POD.into(),
-            instance: "a".into(),
+            instance: pod_instance("a"),
             health: Health::Healthy,
         },
         Event::InstanceGone {
             app: POD.into(),
-            instance: "a".into(),
+            instance: pod_instance("a"),
         },
         Event::AppTerminated(POD.into()),
         Event::PodGone(POD.into()),
@@ -307,7 +306,7 @@ fn a_health_result_is_that_of_all_containers_of_an_instance() {
     );
     let health = |instance: &str| Event::HealthChanged {
         app: POD.into(),
-        instance: instance.into(),
+        instance: pod_instance(instance),
         health: Health::Healthy,
     };
     let (state, stale) = reduce(begun, health("b"));

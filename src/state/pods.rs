@@ -104,7 +104,7 @@ impl Pods {
     /// An instance of a pod ended, and all of its containers with it.
     pub(super) fn end_instance(&mut self, pod: &AppId, instance: &InstanceId) {
         let containers = self.containers(pod);
-        let ended = containers.filter(|container| container.instance == *instance);
+        let ended = containers.filter(|container| container.id.is_of(instance));
         let ended: Vec<TaskId> = ended.map(|container| container.id.clone()).collect();
         for container in ended {
             self.remove(pod, &container);
@@ -191,7 +191,9 @@ mod tests {
     use super::*;
     use crate::state::app::{App, Layout, Networking};
     use crate::state::event::{Event, List, ListedApp, PodsExtent, RefreshNeeded, UnreadableApp};
-    use crate::state::testing::{app, at, list, listed, state_after, task, update};
+    use crate::state::testing::{
+        app, at, container_id, list, listed, pod_instance, state_after, task, update,
+    };
     use crate::state::{ContestedAddresses, State, reduce};
 
     /// An app with a lost task at this port.
@@ -211,8 +213,7 @@ mod tests {
     fn container(condition: TaskState, port: u16) -> Task {
         Task {
             condition,
-            instance: "pod.1".into(),
-            ..task("pod.instance-1.front", port)
+            ..task(&container_id("1", "front"), port)
         }
     }
 
@@ -251,7 +252,7 @@ mod tests {
                 told(&container(Unreachable, 31_000)),
                 Event::InstanceGone {
                     app: "/pod".into(),
-                    instance: "pod.1".into(),
+                    instance: pod_instance("1"),
                 },
                 Event::AppTerminated("/pod".into()),
             ] {
@@ -290,13 +291,12 @@ mod tests {
         }
         // Another container does too.
         let other = Task {
-            id: "pod.instance-2.front".into(),
-            instance: "pod.2".into(),
+            id: container_id("2", "front").as_str().into(),
             ..old
         };
         let gone = Event::InstanceGone {
             app: "/pod".into(),
-            instance: "pod.2".into(),
+            instance: pod_instance("2"),
         };
         let (state, _) = reduce(begun, told(&other));
         let (state, _) = reduce(state, gone);

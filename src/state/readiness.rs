@@ -135,12 +135,16 @@ mod tests {
         of(2, "new", readiness)
     }
 
+    fn named(ids: &[&str]) -> Vec<String> {
+        ids.iter().map(ToString::to_string).collect()
+    }
+
     /// The tasks that get requests.
-    fn fit(state: &State) -> Vec<&str> {
+    fn fit(state: &State) -> Vec<String> {
         let app = &state.apps()["/a"];
         let tasks = tasks_with_eligibility(app, true);
         let fit = tasks.filter(|(_, eligibility)| *eligibility == Eligibility::Eligible);
-        fit.map(|(task, _)| task.id.as_str()).collect()
+        fit.map(|(task, _)| task.id.to_string()).collect()
     }
 
     fn changed(app: App, tasks: Vec<Task>) -> Event {
@@ -161,20 +165,24 @@ mod tests {
     fn a_task_of_a_deployment_waits_until_it_is_ready() {
         let rolling = after([changed(deploying(2), vec![old()])]);
         let (told, stale) = reduce(rolling, runs(&new(Readiness::Unknown)));
-        assert_eq!((fit(&told), stale), (vec!["old"], later()));
+        assert_eq!((fit(&told), stale), (named(&["old"]), later()));
         for result in [Readiness::Unknown, Readiness::NotReady] {
             let answer = changed(deploying(2), vec![old(), new(result)]);
             let (state, stale) = reduce(told.clone(), answer);
-            assert_eq!((fit(&state), stale), (vec!["old"], later()), "{result:?}");
+            assert_eq!(
+                (fit(&state), stale),
+                (named(&["old"]), later()),
+                "{result:?}"
+            );
         }
         let ready = changed(deploying(2), vec![old(), new(Readiness::Ready)]);
         let (ready, stale) = reduce(told, ready);
-        assert_eq!((fit(&ready), stale), (vec!["new", "old"], vec![]));
+        assert_eq!((fit(&ready), stale), (named(&["new", "old"]), vec![]));
         // Results that a new leader has forgotten, and a state that Mesos repeats, say nothing.
         let forgotten = changed(deploying(2), vec![old(), new(Readiness::Unknown)]);
         let (forgotten, _) = reduce(ready, forgotten);
         let (again, stale) = reduce(forgotten, runs(&new(Readiness::Unknown)));
-        assert_eq!((fit(&again), stale), (vec!["new", "old"], vec![]));
+        assert_eq!((fit(&again), stale), (named(&["new", "old"]), vec![]));
     }
 
     #[test]
@@ -199,7 +207,7 @@ mod tests {
         assert_eq!(fit(&waits), ["old"]);
         let answer = changed(deployed(2), vec![old(), new(Readiness::Unknown)]);
         let (state, stale) = reduce(waits.clone(), answer);
-        assert_eq!((fit(&state), stale), (vec!["new", "old"], vec![]));
+        assert_eq!((fit(&state), stale), (named(&["new", "old"]), vec![]));
         // A task that is started in the place of one that crashed.
         let (state, _) = reduce(state, runs(&of(2, "next", Readiness::Unknown)));
         assert_eq!(fit(&state), ["new", "next", "old"]);
@@ -234,7 +242,7 @@ mod tests {
         assert!(stale.contains(&RefreshNeeded::App("/a".into())));
         let early = changed(deploying(1), vec![old(), new(Readiness::Unknown)]);
         let (early, stale) = reduce(told, early);
-        assert_eq!((fit(&early), stale), (vec!["old"], later()));
+        assert_eq!((fit(&early), stale), (named(&["old"]), later()));
         let done = changed(deployed(2), vec![new(Readiness::Unknown)]);
         assert_eq!(fit(&reduce(early, done).0), ["new"]);
     }

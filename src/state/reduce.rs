@@ -72,7 +72,7 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
         }
         Event::InstanceGone { app, instance } => {
             state.pods.end_instance(&app, &instance);
-            state.end_tasks(&app, |task| task.instance == instance);
+            state.end_tasks(&app, |task| task.id.is_of(&instance));
         }
         Event::HealthChanged {
             app,

@@ -1,6 +1,5 @@
 //! The tasks of one app.
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -25,10 +24,7 @@ impl TaskSet {
     }
 
     /// The task of an id.
-    pub fn get<Q: Ord + ?Sized>(&self, id: &Q) -> Option<&Arc<Task>>
-    where
-        TaskId: Borrow<Q>,
-    {
+    pub fn get(&self, id: &TaskId) -> Option<&Arc<Task>> {
         let place = self.place(id).ok()?;
         self.0.get(place)
     }
@@ -37,7 +33,7 @@ impl TaskSet {
     pub(super) fn of_instance<'a>(&'a self, task: &'a Task) -> impl Iterator<Item = &'a Arc<Task>> {
         let place = self.place(&task.id).unwrap_or_else(|place| place);
         let (before, after) = self.0.split_at_checked(place).unwrap_or_default();
-        let is_of_instance = |other: &&Arc<Task>| other.instance == task.instance;
+        let is_of_instance = |other: &&Arc<Task>| other.id.has_same_instance(&task.id);
         let before = before.iter().rev().take_while(is_of_instance);
         let tasks = before.chain(after.iter().take_while(is_of_instance));
         #[cfg(test)]
@@ -46,10 +42,7 @@ impl TaskSet {
     }
 
     /// True if there is a task of an id.
-    pub fn contains_key<Q: Ord + ?Sized>(&self, id: &Q) -> bool
-    where
-        TaskId: Borrow<Q>,
-    {
+    pub fn contains_key(&self, id: &TaskId) -> bool {
         self.place(id).is_ok()
     }
 
@@ -88,11 +81,8 @@ impl TaskSet {
         self.0 = tasks.into_boxed_slice();
     }
 
-    fn place<Q: Ord + ?Sized>(&self, id: &Q) -> Result<usize, usize>
-    where
-        TaskId: Borrow<Q>,
-    {
-        self.0.binary_search_by(|task| task.id.borrow().cmp(id))
+    fn place(&self, id: &TaskId) -> Result<usize, usize> {
+        self.0.binary_search_by(|task| task.id.cmp(id))
     }
 }
 
@@ -110,6 +100,6 @@ impl std::ops::Index<&str> for TaskSet {
     type Output = Arc<Task>;
 
     fn index(&self, id: &str) -> &Arc<Task> {
-        self.get(id).unwrap()
+        self.get(&id.into()).unwrap()
     }
 }

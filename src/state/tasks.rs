@@ -198,7 +198,7 @@ impl AppState {
                 true => true,
                 false => speaks_for_the_task(checks, health),
             };
-            if task.instance == *instance && speaks {
+            if task.id.is_of(instance) && speaks {
                 found = true;
                 let mut task = Task::clone(task);
                 task.health = health.or_known(task.health);
@@ -346,9 +346,6 @@ impl Task {
         self.version = self.version.or(known.version);
         // Equal texts are shared with what was known.
         self.id.clone_from(&known.id);
-        if self.instance == known.instance {
-            self.instance.clone_from(&known.instance);
-        }
         if self.host == known.host {
             self.host.clone_from(&known.host);
         }

@@ -72,11 +72,25 @@ pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().copied().collect()
 }
 
+/// The uuid of an instance that a test names by a hexadecimal digit.
+fn uuid(name: &str) -> String {
+    format!("{name:0>8}-0000-0000-0000-000000000000")
+}
+
+/// The id of a container of an instance of `/pod`.
+pub(crate) fn container_id(instance: &str, name: &str) -> String {
+    format!("pod.instance-{}.{name}", uuid(instance))
+}
+
+/// An instance of `/pod`.
+pub(crate) fn pod_instance(instance: &str) -> InstanceId {
+    InstanceId::from(format!("pod.{}", uuid(instance)).as_str())
+}
+
 /// A running task of version 1 on the agent 10.0.0.1 with one port.
 pub(crate) fn task(id: &str, port: u16) -> Task {
     Task {
         id: id.into(),
-        instance: id.into(),
         host: Some("10.0.0.1".into()),
         condition: TaskState::Running,
         version: Some(AppVersion(1)),
@@ -92,7 +106,6 @@ pub(crate) fn update(app: &str, task: &Task) -> TaskUpdate {
     TaskUpdate {
         app: app.into(),
         id: task.id.clone(),
-        instance: task.instance.clone(),
         condition: task.condition,
         host: task.host.clone(),
         ports: task.ports.to_vec(),
@@ -429,13 +442,19 @@ fn tasks() -> impl Strategy<Value = Task> {
         TaskState::Unstated,
         TaskState::Other,
     ]);
-    let parts = (instances(), hosts, conditions, option::of(versions()));
+    let ids = (digits(), any::<bool>()).prop_map(|(instance, of_app)| {
+        let text = format!("pod.instance-{}._app.1", uuid(instance));
+        match of_app {
+            true => TaskId::of(&"/pod".into(), &text),
+            false => TaskId::from(text.as_str()),
+        }
+    });
+    let parts = (ids, hosts, conditions, option::of(versions()));
     let ports = vec(select(vec![0, 31_000, 31_001, 31_002]), 0..3);
     let results = (healths(), readinesses());
     (parts, ports, vec(addresses(), 0..2), results).prop_map(
-        |((instance, host, condition, version), ports, addresses, results)| Task {
-            id: format!("{instance}._app.1").as_str().into(),
-            instance,
+        |((id, host, condition, version), ports, addresses, results)| Task {
+            id,
             host: host.map(AgentHost::from),
             condition,
             version,
@@ -448,7 +467,12 @@ fn tasks() -> impl Strategy<Value = Task> {
 }
 
 fn instances() -> impl Strategy<Value = InstanceId> {
-    select(vec!["i1", "i2", "i3"]).prop_map(InstanceId::from)
+    digits().prop_map(pod_instance)
+}
+
+/// Names of instances.
+fn digits() -> impl Strategy<Value = &'static str> {
+    select(vec!["1", "2", "3"])
 }
 
 fn healths() -> impl Strategy<Value = Health> {

@@ -133,7 +133,6 @@ fn of_a_task(app: &AppState) -> [Event; 2] {
         Event::TaskChanged(TaskUpdate {
             app: app.app().id.clone(),
             id: task.id.clone(),
-            instance: task.instance.clone(),
             condition,
             host: task.host.clone(),
             ports: task.ports.to_vec(),
@@ -177,7 +176,7 @@ fn state_intents_and_resources_hold_few_bytes_of_each_app_and_task() {
     let [_, of_others, without] = sizes("internal");
     println!("state: {state:?}; intents: {intents:?}; resources: {resources:?}");
     println!("of apps in other groups: {of_others:?}; resources: {without:?}");
-    assert!(state.app <= 450 && state.task <= 270, "{state:?}");
+    assert!(state.app <= 450 && state.task <= 175, "{state:?}");
     assert!(intents.app <= 475 && intents.task <= 32, "{intents:?}");
     assert!(resources.app <= 835 && resources.task == 0, "{resources:?}");
     assert!(of_others.app == 0 && of_others.task == 0, "{of_others:?}");

@@ -86,7 +86,7 @@ fn listed(pod: &Value) -> ListedApp {
 fn container(pod: &Value, name: &str) -> Task {
     let mut tasks = listed(pod).tasks.into_iter();
     let id = format!("{INSTANCE}.{name}.1");
-    tasks.find(|task| task.id.as_str() == id).unwrap()
+    tasks.find(|task| task.id.to_string() == id).unwrap()
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn endpoints_of_all_containers_are_the_ports() {
 fn a_container_has_the_ports_of_its_own_endpoints() {
     let front = container(&usual(), "front");
     assert_eq!(
-        front.instance.to_string(),
+        front.id.instance().to_string(),
         INSTANCE.replace("instance-", "")
     );
     assert_eq!(*front.ports, [31080, 0, 0]);

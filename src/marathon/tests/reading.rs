@@ -462,7 +462,7 @@ fn tasks_are_read_with_what_is_missing_missing() {
         {"id": format!("web.{UUID}"), "host": null, "ports": null, "ipAddresses": null},
     ]}]));
     let tasks = &list.apps[0].tasks;
-    assert_eq!(tasks[0].instance, tasks[1].instance);
+    assert!(tasks[0].id.has_same_instance(&tasks[1].id));
     assert_eq!(tasks[0].addresses.len(), 2);
     assert_eq!(tasks[0].version, Some(AppVersion(1_594_720_800_000)));
     assert_eq!(tasks[1].condition, TaskState::Unstated);
@@ -554,7 +554,6 @@ fn a_status_update_is_a_fact_and_a_lost_task_is_looked_for_later() {
         let update = TaskUpdate {
             app: web(),
             id: TaskId::from(id.as_str()),
-            instance: instance(),
             condition,
             host: None,
             ports: vec![31000],
@@ -585,7 +584,6 @@ fn a_pod_s_container_has_its_place_and_ends_with_its_instance() {
         let update = TaskUpdate {
             app: AppId::from("/p"),
             id: TaskId::from(id.as_str()),
-            instance: instance.clone(),
             condition,
             host: Some("10.0.0.1".into()),
             ports: vec![31000],

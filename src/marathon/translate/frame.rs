@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use super::error::TranslateError;
 use super::task::{container_state, task_state};
 use crate::marathon::event_type::EventType;
-use crate::marathon::ids::{self, Owner};
+use crate::marathon::ids;
 use crate::marathon::plans::Plan;
 use crate::marathon::wire;
-use crate::state::app::{AppId, AppVersion, Health, TaskId, TaskState};
+use crate::state::app::{AppId, AppVersion, Health, InstanceId, TaskId, TaskState};
 use crate::state::event::{Event, Purpose, RefreshNeeded, TaskUpdate};
 
 /// Events of a frame, and the fetches that it calls for.
@@ -124,28 +124,23 @@ pub fn frame(event_type: &str, data: &[u8]) -> Result<TranslatedFrame, Translate
 
 fn status_update(frame: &wire::StatusUpdate<'_>) -> Result<TranslatedFrame, TranslateError> {
     let condition = task_state(&frame.task_status);
-    let id = TaskId::from(frame.task_id.as_str());
-    let update = |instance| {
-        Ok::<_, TranslateError>(TaskUpdate {
-            app: named_app(&frame.app_id)?,
-            id: id.clone(),
-            instance,
-            condition,
-            host: ids::agent(frame.host.as_deref()),
-            ports: frame.ports.clone(),
-            addresses: ids::addresses(&frame.ip_addresses),
-            version: frame.version.as_deref().and_then(ids::version),
-        })
+    let app = named_app(&frame.app_id)?;
+    let update = TaskUpdate {
+        id: TaskId::of(&app, &frame.task_id),
+        app,
+        condition,
+        host: ids::agent(frame.host.as_deref()),
+        ports: frame.ports.clone(),
+        addresses: ids::addresses(&frame.ip_addresses),
+        version: frame.version.as_deref().and_then(ids::version),
     };
-    let changed = match ids::owner_of_task(&id) {
-        Owner::App(instance) => fact(Event::TaskChanged(update(instance)?)),
-        Owner::PodContainer(instance) => {
-            return Ok(fact(Event::PodContainerChanged(TaskUpdate {
-                condition: container_state(&frame.task_status),
-                ..update(instance)?
-            })));
-        }
-    };
+    if update.id.is_in_pod() {
+        return Ok(fact(Event::PodContainerChanged(TaskUpdate {
+            condition: container_state(&frame.task_status),
+            ..update
+        })));
+    }
+    let changed = fact(Event::TaskChanged(update));
     Ok(match condition {
         // From 1.5.1 on Marathon forgets such a task by default, and says nothing of it. Not asked
         // at once: the task may well serve, and what replaces it is not there yet.
@@ -176,10 +171,10 @@ fn instance_changed(frame: &wire::InstanceChanged) -> Result<TranslatedFrame, Tr
 }
 
 fn instance_gone(frame: &wire::InstanceChanged) -> Result<TranslatedFrame, TranslateError> {
-    let (Owner::App(instance) | Owner::PodContainer(instance)) = ids::owner(&frame.instance_id);
+    let app = named_app(&frame.run_spec_id)?;
     Ok(fact(Event::InstanceGone {
-        app: named_app(&frame.run_spec_id)?,
-        instance,
+        instance: InstanceId::of(&app, &frame.instance_id),
+        app,
     }))
 }
 
@@ -188,18 +183,20 @@ fn health_changed(
     instance: &str,
     healthy: Option<bool>,
 ) -> Result<TranslatedFrame, TranslateError> {
-    Ok(match ids::owner(instance) {
-        Owner::App(instance) => fact(Event::HealthChanged {
-            app: named_app(app)?,
-            instance,
-            health: match healthy {
-                Some(true) => Health::Healthy,
-                Some(false) => Health::Unhealthy,
-                None => Health::Unknown,
-            },
-        }),
-        Owner::PodContainer(_) => TranslatedFrame::default(),
-    })
+    let app = named_app(app)?;
+    let id = TaskId::of(&app, instance);
+    if id.is_in_pod() {
+        return Ok(TranslatedFrame::default());
+    }
+    Ok(fact(Event::HealthChanged {
+        instance: id.instance(),
+        app,
+        health: match healthy {
+            Some(true) => Health::Healthy,
+            Some(false) => Health::Unhealthy,
+            None => Health::Unknown,
+        },
+    }))
 }
 
 /// Facts of a step of a deployment that begins: it names the apps of every step.

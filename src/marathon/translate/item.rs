@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::error::TranslateError;
 use super::health_checks::health_checks;
 use super::task::{health, readiness, task_state};
-use crate::marathon::ids::{self, Owner};
+use crate::marathon::ids;
 use crate::marathon::ports::{self, layout};
 use crate::marathon::wire;
 use crate::state::app::{
@@ -118,7 +118,7 @@ fn named_app(
             true => version,
             false => of_task.and_then(ids::version),
         };
-        task(listed, of_task, results, shared)
+        task(&id, listed, of_task, results, shared)
     }));
     // Definitions that nobody gave a version yet do not come from Marathon's own list.
     let version = version.unwrap_or(AppVersion(0));
@@ -156,18 +156,18 @@ pub(super) fn version(text: &str) -> Result<AppVersion, TranslateError> {
 }
 
 fn task(
+    app: &AppId,
     task: wire::ListedTask<'_>,
     version: Option<AppVersion>,
     results: &[wire::ReadinessResult<'_>],
     shared: &mut SharedParts,
 ) -> Option<Task> {
-    let id = TaskId::from(&*task.id);
-    let Owner::App(instance) = ids::owner_of_task(&id) else {
+    let id = TaskId::of(app, &task.id);
+    if id.is_in_pod() {
         return None;
-    };
+    }
     Some(Task {
         id,
-        instance,
         host: task.host.and_then(|name| shared.agent(&name)),
         condition: match task.state.as_deref() {
             None | Some("") => TaskState::Unstated,

@@ -10,15 +10,14 @@ use serde_json::value::RawValue;
 use super::error::TranslateError;
 use super::item::{SharedParts, UnusableItem, version};
 use super::task::container_state;
-use crate::marathon::ids::{self, Owner};
+use crate::marathon::ids;
 use crate::marathon::wire::{
     PodCheck, PodEndpoint, PodInstance, PodNetwork, PodSpec, PodStatus, StatusContainer,
     label_value,
 };
 use crate::state::app::{
     App, AppId, AppVersion, CheckProtocol, Definition, Few, Health, HealthCheck, HealthChecks,
-    InstanceId, Labels, Layout, Networking, PodContainer, Port, Protocol, Readiness, Task, TaskId,
-    TaskState,
+    Labels, Layout, Networking, PodContainer, Port, Protocol, Readiness, Task, TaskId, TaskState,
 };
 use crate::state::event::{Event, ListedApp, UnreadableApp};
 
@@ -267,7 +266,7 @@ impl ReadInstance<'_> {
         endpoints: &[EndpointPlace<'_>],
         shared: &mut SharedParts,
     ) -> Option<Task> {
-        let (id, instance) = self.ids(container)?;
+        let id = self.id_of(container)?;
         // Listed by the instance's own definition, and in another order: by name, which no two
         // endpoints of a pod share, wherever the current definition has them.
         let listed = container.endpoints.iter();
@@ -289,7 +288,6 @@ impl ReadInstance<'_> {
         let host = self.instance.agent_hostname.as_deref();
         Some(Task {
             id,
-            instance,
             host: host.and_then(|host| shared.agent(host)),
             condition: self.condition(container),
             version: self.version,
@@ -300,13 +298,12 @@ impl ReadInstance<'_> {
         })
     }
 
-    /// The id of a container, which is that of its task in events, and the id of its instance.
-    fn ids(&self, container: &StatusContainer<'_>) -> Option<(TaskId, InstanceId)> {
+    /// The id of a container, which is that of its task in events.
+    fn id_of(&self, container: &StatusContainer<'_>) -> Option<TaskId> {
         let given = container.container_id.as_deref();
         let named = || format!("{}.{}", &*self.instance.id, &*container.name);
         let id = given.map_or_else(|| TaskId::from(named().as_str()), TaskId::from);
-        let (Owner::App(instance) | Owner::PodContainer(instance)) = ids::owner_of_task(&id);
-        (!self.instance.id.is_empty()).then_some((id, instance))
+        (!self.instance.id.is_empty()).then_some(id)
     }
 
     /// The address of an endpoint: in the network that it names, else in the first one of the

@@ -240,7 +240,7 @@ fn a_task_in_doubt_that_does_not_run_is_held_as_long_as_the_others() {
     // Another task runs in place of b, and says nothing of a.
     let (one, _) = then(&held, answer(vec![starting, task("b", 31_001)]));
     let (lacking_a, _) = then(&one, answer(vec![task("b", 31_001)]));
-    assert!(lacking_a.apps()["/a"].tasks().contains_key("a"));
+    assert!(lacking_a.apps()["/a"].tasks().contains_key(&"a".into()));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::{addresses, app, instances, labels, listed, tasks, update, versions};
+use super::{addresses, app, labels, listed, tasks, update, versions};
 use crate::state::app::{
     App, AppId, Few, Labels, Layout, Networking, PodContainer, Port, Protocol, Task, TaskId,
 };
@@ -75,7 +75,7 @@ pub(super) fn news_of_containers() -> impl Strategy<Value = Event> {
     (pod_ids(), containers_of_instances(), vec(addresses(), 0..3)).prop_map(
         |(pod, (name, task, _), addresses)| {
             let task = Task {
-                id: container_id(&task, name),
+                id: id_of_container(&task, name),
                 addresses: addresses.into(),
                 ..task
             };
@@ -87,13 +87,12 @@ pub(super) fn news_of_containers() -> impl Strategy<Value = Event> {
 /// The name of a container, what is known of it as of a task, and the address of its instance.
 fn containers_of_instances() -> impl Strategy<Value = (&'static str, Task, Option<IpAddr>)> {
     let names: Vec<&str> = CONTAINERS.iter().map(|(name, _)| *name).collect();
-    let in_instance = (select(names), tasks(), instances(), option::of(addresses()));
-    in_instance
-        .prop_map(|(name, task, instance, address)| (name, Task { instance, ..task }, address))
+    (select(names), tasks(), option::of(addresses()))
 }
 
-fn container_id(task: &Task, name: &str) -> TaskId {
-    format!("{}.{name}.1", task.instance).as_str().into()
+fn id_of_container(task: &Task, name: &str) -> TaskId {
+    let id = task.id.to_string();
+    id.replace("_app", name).as_str().into()
 }
 
 fn layout(containers: &[(&str, usize)], on_agent: &[bool]) -> Layout {
@@ -138,7 +137,7 @@ fn placed(layout: &Layout, name: &str, task: Task, address: Option<IpAddr>) -> O
         )
         .unzip();
     Some(Task {
-        id: container_id(&task, name),
+        id: id_of_container(&task, name),
         ports: Few::unless_all(ports, &0),
         addresses: Few::unless_all(addresses, &Task::NO_ADDRESS),
         ..task
