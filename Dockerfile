@@ -1,6 +1,6 @@
 # The daemon in an image of its own: no shell, no package manager, not root.
 #
-#   docker build --tag marathon-envoy .
+#   docker build --tag marathon-envoy --build-arg REVISION="$(git rev-parse HEAD)" .
 
 FROM rust:1.95-slim-bookworm AS build
 # The allocator is built from its C sources.
@@ -8,6 +8,9 @@ RUN apt-get update && apt-get install --yes --no-install-recommends make \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
+# No repository is in here, so whoever builds says the revision.
+ARG REVISION=unknown
+ENV MARATHON_ENVOY_REVISION=${REVISION}
 # What was fetched and compiled stays in the builder's cache from one build to the next. It is no
 # part of the layer, so the binary is taken out of it. The simulators and `demo` stay outside.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

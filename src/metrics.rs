@@ -1,5 +1,7 @@
 //! The metrics of the process: name, unit and help text of each.
 
+mod process;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +11,8 @@ use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+use process::ProcessCollector;
 
 /// Upper bounds of the latency histograms, in seconds: from the cost of an event here to the delay
 /// of a slow proxy.
@@ -102,6 +106,12 @@ impl Metrics {
     /// When two metrics have one name, which a test rules out.
     pub fn new() -> Result<Arc<Self>, prometheus::Error> {
         let mut new = Builder::default();
+        new.constant(
+            "build_info",
+            "1, with the version of this program and the revision of its sources (unknown if it was built outside git) as labels.",
+            &[("version", env!("CARGO_PKG_VERSION")), ("revision", env!("MARATHON_ENVOY_REVISION"))],
+        )?;
+        new.process()?;
         let metrics = Self {
             stream_connected: new.gauge("stream_connected", "1 if the event stream of Marathon is open and confirmed, else 0.")?,
             stream_connects: new.counter("stream_connects_total", "Event streams opened and confirmed.")?,
@@ -332,6 +342,32 @@ impl Builder {
         Ok(metric)
     }
 
+    /// A gauge that is 1 for ever, for its labels.
+    fn constant(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        labels: &[(&str, &str)],
+    ) -> Result<(), prometheus::Error> {
+        let (names, values): (Vec<_>, Vec<_>) = labels.iter().copied().unzip();
+        let metric = IntGaugeVec::new(options(name, help), &names)?;
+        metric.with_label_values(&values).set(1);
+        self.add(metric, name, "gauge", &names, help)
+    }
+
+    /// The metrics of the process, whose names are the same for every program.
+    fn process(&mut self) -> Result<(), prometheus::Error> {
+        for (name, form, help) in process::DESCRIBED {
+            self.described.push(Description {
+                name: name.to_owned(),
+                form,
+                labels: String::new(),
+                help,
+            });
+        }
+        self.registry.register(Box::new(ProcessCollector::new()?))
+    }
+
     fn histogram(
         &mut self,
         name: &str,
@@ -392,6 +428,17 @@ mod tests {
         metrics.encode().unwrap();
         metrics.encode().unwrap();
         assert_eq!(metrics.shared_identities.get(), 2);
+    }
+
+    #[test]
+    fn the_build_says_its_version_and_revision() {
+        let text = String::from_utf8(Metrics::new().unwrap().encode().unwrap()).unwrap();
+        let version = env!("CARGO_PKG_VERSION");
+        let revision = env!("MARATHON_ENVOY_REVISION");
+        assert!(!revision.is_empty());
+        let line =
+            format!("marathon_envoy_build_info{{revision=\"{revision}\",version=\"{version}\"}} 1");
+        assert!(text.contains(&line), "{text}");
     }
 
     #[test]

@@ -10,9 +10,17 @@ use super::usage_error::usage_error;
 use super::{bootstrap, check, serve, status, translate};
 use crate::settings::{Typed, with_openbao_names, without_empty_variables};
 
+/// The version of the program and the revision of its sources, as `--version` prints them.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (revision ",
+    env!("MARATHON_ENVOY_REVISION"),
+    ")"
+);
+
 /// A control plane that turns Mesosphere Marathon into a live edge of Envoy proxies.
 #[derive(Debug, Parser)]
-#[command(name = "marathon-envoy", version, about)]
+#[command(name = "marathon-envoy", version = VERSION, about)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -140,6 +140,7 @@ async fn serve(
     let reload = daemon.reload();
     info!(
         version = env!("CARGO_PKG_VERSION"),
+        revision = env!("MARATHON_ENVOY_REVISION"),
         xds = %daemon.xds_address(),
         admin = %daemon.admin_address(),
         "listening"

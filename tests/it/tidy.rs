@@ -14,7 +14,7 @@ use source::Source;
 use wording::{Opening, definitions, openings};
 
 /// What may lie at the top of the repository, besides dotfiles.
-const TOP_LEVEL: [&str; 18] = [
+const TOP_LEVEL: [&str; 19] = [
     "CHANGELOG.md",
     "Cargo.lock",
     "Cargo.toml",
@@ -30,6 +30,7 @@ const TOP_LEVEL: [&str; 18] = [
     "docs",
     "fixtures",
     "fuzz",
+    "packaging",
     "src",
     "tests",
     "vault-policy.hcl",

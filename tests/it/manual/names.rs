@@ -20,7 +20,7 @@ const FOREIGN_FLAGS: [(&str, &str); 6] = [
 const MIGRATION: &str = "docs/migrate.md";
 
 /// Words in capitals that are no settings of the daemon, with what they are.
-const FOREIGN_WORDS: [(&str, &str); 17] = [
+const FOREIGN_WORDS: [(&str, &str); 18] = [
     ("APP_CONFIG", "a setting of the proof of concept, ignored"),
     ("BAO_BIN", "tests: a real OpenBao"),
     ("COMPOSE_BIN", "tests: Docker Compose"),
@@ -28,6 +28,10 @@ const FOREIGN_WORDS: [(&str, &str); 17] = [
     ("HAPROXY_AUTH", "a label without its index, as an example"),
     ("HAPROXY_VHOST", "a label without its index, as an example"),
     ("LONG", "tests: full length"),
+    (
+        "MARATHON_ENVOY_REVISION",
+        "builds: the revision outside git",
+    ),
     ("NETWORK_ALLOWED_ACL", "a part of names of labels"),
     ("NOT_SENT", "a state of a proxy"),
     ("NOT_SERVING", "a status of grpc.health.v1"),
