@@ -1,17 +1,18 @@
 //! Claims of services to hosts and paths, and the order of rights where several ask for the same.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use super::service::{PathPrefix, Route, Service};
 use crate::packing::compact;
-use crate::state::app::AppId;
+use crate::state::app::{AppId, Few};
 use crate::state::problem::{Problem, Reason, Subject, shown};
 
 /// Every claim of every service, by host.
 #[derive(Debug, Default)]
 pub struct Claims {
-    by_host: BTreeMap<Arc<str>, Vec<Claim>>,
+    by_host: BTreeMap<Arc<str>, Few<Claim>>,
     /// The hosts whose claims changed since [`take_changed`](Self::take_changed). They share the text
     /// with those that have claims.
     changed: BTreeSet<Arc<str>>,
@@ -32,13 +33,15 @@ impl Claims {
     fn remove(&mut self, service: &Service) {
         let Service { app, index, .. } = service;
         for host in service.route.hosts() {
-            let Some((host, mut claims)) = self.by_host.remove_entry(&**host) else {
+            let Some((host, claims)) = self.by_host.remove_entry(&**host) else {
                 continue;
             };
-            claims.retain(|claim| claim.app != *app || claim.index != *index);
+            let others = claims.iter();
+            let others = others.filter(|claim| claim.app != *app || claim.index != *index);
+            let others: Vec<Claim> = others.cloned().collect();
             self.changed.replace(host.clone());
-            if !claims.is_empty() {
-                self.by_host.insert(host, claims);
+            if !others.is_empty() {
+                self.by_host.insert(host, others.into());
             }
         }
     }
@@ -50,15 +53,15 @@ impl Claims {
             let known = self.changed.get(&**host).cloned();
             let known = known.unwrap_or_else(|| self.shared(host));
             let claims = self.by_host.entry(known.clone()).or_default();
-            // Most hosts have one claim for good, and a vector that grows begins with room for four.
-            claims.reserve_exact(claimed);
-            claims.extend((0..claimed).map(|position| Claim {
+            let others = claims.iter().cloned();
+            let own = (0..claimed).map(|position| Claim {
                 app: service.app.clone(),
                 index: service.index,
                 position,
                 backend: service.backend.name.clone(),
                 route: service.route.clone(),
-            }));
+            });
+            *claims = others.chain(own).collect::<Vec<_>>().into();
             self.changed.insert(known);
         }
     }
@@ -71,7 +74,7 @@ impl Claims {
 
     /// The claims to one host, in no order.
     pub fn of(&self, host: &str) -> &[Claim] {
-        self.by_host.get(host).map_or(&[], Vec::as_slice)
+        self.by_host.get(host).map_or(&[], |claims| claims)
     }
 
     /// The hosts of which a claim is redirected to https.
@@ -136,9 +139,9 @@ impl Claim {
 
 /// The claims to one host in the order of their routes, each path claimed once; and a problem for
 /// every claim that lost.
-pub fn settle_host(host: &str, claims: &[Claim]) -> (Vec<Claim>, Vec<Problem>) {
-    if let [only] = claims {
-        return (vec![only.clone()], Vec::new());
+pub fn settle_host<'a>(host: &str, claims: &'a [Claim]) -> (Cow<'a, [Claim]>, Vec<Problem>) {
+    if claims.len() == 1 {
+        return (claims.into(), Vec::new());
     }
     let mut sorted: Vec<&Claim> = claims.iter().collect();
     sorted.sort_by(|one, other| one.order(other));
@@ -154,7 +157,7 @@ pub fn settle_host(host: &str, claims: &[Claim]) -> (Vec<Claim>, Vec<Problem>) {
             }
         }
     }
-    (winners, problems)
+    (winners.into(), problems)
 }
 
 fn lost_path(host: &str, loser: &Claim, winner: &Claim) -> Problem {

@@ -2,6 +2,7 @@
 //!
 //! The routes of each host are encoded once, so that a change costs the hosts that it touches.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -256,7 +257,7 @@ impl Routes {
     /// The claims of the wildcard that takes a host which no service claims by its name, as Envoy
     /// [chooses it](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#envoy-v3-api-field-config-route-v3-virtualhost-domains):
     /// the longest one.
-    fn nearest_wildcard(&self, name: &str) -> Vec<Claim> {
+    fn nearest_wildcard(&self, name: &str) -> Cow<'_, [Claim]> {
         let dots = name.match_indices('.');
         let above = dots.filter_map(|(dot, _)| name.get(dot..)).chain([""]);
         let mut longest_first = above.filter_map(|above| {
@@ -266,7 +267,7 @@ impl Routes {
         });
         longest_first
             .next()
-            .map_or_else(Vec::new, |(wildcard, claims)| {
+            .map_or(Cow::Borrowed(&[]), |(wildcard, claims)| {
                 settle_host(&wildcard, claims).0
             })
     }

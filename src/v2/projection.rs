@@ -207,7 +207,7 @@ impl V2Projection {
             effects.problems |= known.is_some_and(|known| !known.problems.is_empty());
             return;
         }
-        let (winners, _) = settle_host(name, claims);
+        let winners = settle_host(name, claims).0.into_owned();
         let problems = if self.has_https {
             redirect_in_part(name, &winners).collect()
         } else {

@@ -26,7 +26,7 @@ impl Rights {
         }
         let hosts = claims.take_changed().into_iter();
         let hosts = hosts.flat_map(|host| {
-            let (winners, _) = settle_host(&host, claims.of(&host));
+            let winners = settle_host(&host, claims.of(&host)).0.into_owned();
             let winners = winners.into_iter();
             winners.map(move |it| (host.to_string(), it.app, it.index, it.position))
         });
