@@ -10,6 +10,7 @@ pub mod path;
 pub mod server_names;
 
 mod acme;
+mod address_list;
 mod addresses;
 mod app;
 mod backend_settings;
@@ -29,6 +30,7 @@ mod task_connection;
 mod treatment;
 
 pub use acme::AcmePort;
+pub use address_list::AddressList;
 pub use addresses::{CheckPlace, CheckPlaces, addresses, check_places, task_address, unroutable};
 pub use app::{AppCounts, AppIntent, Standing};
 pub use backend_settings::{BackendSettings, Balance, HashedPart};

@@ -1,8 +1,9 @@
 //! A service: one port of an app, with its route and its backend.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use super::address_list::AddressList;
 use super::addresses::CheckPlaces;
 use super::backend_settings::BackendSettings;
 use super::ip_network::IpNetwork;
@@ -36,7 +37,7 @@ pub struct Route {
     /// service has a backend and gets no requests.
     pub hosts: Option<WithOrigin<Vec<String>>>,
     /// The path prefixes in the author's order; none means every path.
-    pub paths: Option<WithOrigin<Vec<PathPrefix>>>,
+    pub paths: Option<Box<WithOrigin<Vec<PathPrefix>>>>,
     /// The setting that redirects plain http to https; none: plain http is served.
     pub redirect_to_https: Option<IntentOrigin>,
     /// The status of that redirect.
@@ -91,7 +92,7 @@ pub struct Backend {
 /// Addresses by rank: literal, each once; sorted within a rank.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RankedAddresses {
-    first: Box<[SocketAddr]>,
+    first: AddressList,
     /// None for most backends.
     others: Option<Box<OtherAddresses>>,
 }
@@ -99,9 +100,12 @@ pub struct RankedAddresses {
 /// Addresses of other ranks than the first. Never empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct OtherAddresses {
-    behind: Box<[SocketAddr]>,
-    draining: Box<[SocketAddr]>,
+    behind: AddressList,
+    draining: AddressList,
 }
+
+/// The addresses of a rank that nobody has.
+static NO_ADDRESSES: LazyLock<AddressList> = LazyLock::new(AddressList::default);
 
 impl RankedAddresses {
     /// Addresses of each rank, in any order. One of several ranks has the best of them.
@@ -131,20 +135,22 @@ impl RankedAddresses {
     }
 
     /// Those that get requests.
-    pub fn first(&self) -> &[SocketAddr] {
+    pub fn first(&self) -> &AddressList {
         &self.first
     }
 
     /// Those that get requests only when none of the first takes any: addresses of tasks that may
     /// be gone. None without a first one.
-    pub fn behind(&self) -> &[SocketAddr] {
-        self.others.as_ref().map_or(&[], |others| &others.behind)
+    pub fn behind(&self) -> &AddressList {
+        let others = self.others.as_ref();
+        others.map_or(&NO_ADDRESSES, |others| &others.behind)
     }
 
     /// Those that finish their requests and get no new ones: others take over from their tasks,
     /// which end soon. None without a first one.
-    pub fn draining(&self) -> &[SocketAddr] {
-        self.others.as_ref().map_or(&[], |others| &others.draining)
+    pub fn draining(&self) -> &AddressList {
+        let others = self.others.as_ref();
+        others.map_or(&NO_ADDRESSES, |others| &others.draining)
     }
 
     /// The same addresses with this port.
@@ -152,23 +158,22 @@ impl RankedAddresses {
     pub fn with_port(&self, port: u16) -> Self {
         let [first, behind, draining] =
             [self.first(), self.behind(), self.draining()].map(|rank| {
-                let ips = rank.iter().map(SocketAddr::ip);
+                let ips = rank.iter().map(|address| address.ip());
                 ips.map(|ip| SocketAddr::new(ip, port)).collect()
             });
         Self::new(first, behind, draining)
     }
 
-    /// All addresses that may get requests, the first ones first.
     /// True if an address is among them.
     pub fn contains(&self, address: SocketAddr) -> bool {
         let ranks = [self.first(), self.behind(), self.draining()];
         let mut ranks = ranks.into_iter();
-        ranks.any(|addresses| addresses.binary_search(&address).is_ok())
+        ranks.any(|addresses| addresses.contains(address))
     }
 
     /// All addresses that may get requests, the first ones first.
     pub fn iter(&self) -> impl Iterator<Item = SocketAddr> {
-        self.first().iter().chain(self.behind()).copied()
+        self.first().iter().chain(self.behind().iter())
     }
 }
 

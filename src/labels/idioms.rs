@@ -420,7 +420,7 @@ fn read_paths(label: LabelText<'_>, rule: &RulePaths, draft: &mut ServiceDraft<'
         false => paths::prefixes(label, words, rule.ignore_case, draft),
     };
     match paths {
-        Some(paths) => draft.route.paths = Some(label.asks_for(paths)),
+        Some(paths) => draft.route.paths = Some(Box::new(label.asks_for(paths))),
         // Without its paths the port would take the whole host, which nobody asked for.
         None => draft.drop_requests(),
     }

@@ -155,7 +155,7 @@ fn rank_of(addresses: &RankedAddresses, address: SocketAddr) -> Option<Rank> {
         (addresses.draining(), Rank::Draining),
     ];
     let mut ranks = ranks.into_iter();
-    ranks.find_map(|(rank, name)| rank.binary_search(&address).is_ok().then_some(name))
+    ranks.find_map(|(rank, name)| rank.contains(address).then_some(name))
 }
 
 /// The id of an app as the beginning of a name in HAProxy's configuration.

@@ -3,7 +3,7 @@
 mod groups;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -1290,7 +1290,7 @@ fn ranks(tasks: &[(u16, TaskState, Health)]) -> ([Vec<u16>; 2], Vec<Reason>) {
     let intent = intent(&config(), checked, tasks.collect());
     let addresses = &intent.service(0).unwrap().backend.addresses;
     let ports = [addresses.first(), addresses.behind()]
-        .map(|rank| rank.iter().map(SocketAddr::port).collect());
+        .map(|rank| rank.iter().map(|address| address.port()).collect());
     let reasons = intent.problems.iter().map(|problem| problem.reason);
     (ports, reasons.collect())
 }

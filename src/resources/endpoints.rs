@@ -12,7 +12,7 @@ use envoy_api::prost::Message as _;
 
 use super::encoding::{field_len, put_length};
 use super::{origin, task_checks};
-use crate::intent::{Backend, CheckPlace, CheckPlaces, Service};
+use crate::intent::{AddressList, Backend, CheckPlace, CheckPlaces, Service};
 use crate::snapshot::{Compose, Flavour, HeadDetails, Name, Origin, Resource, Version};
 
 /// Share of the hosts of a
@@ -79,8 +79,8 @@ fn bytes(backend: &Backend) -> Vec<u8> {
         bytes.extend_from_slice(backend.name.as_bytes());
     }
     let places = backend.check_places.as_deref();
-    put_locality(first, draining, 0, places, &mut bytes);
-    put_locality(behind, &[], 1, places, &mut bytes);
+    put_locality(first, Some(draining), 0, places, &mut bytes);
+    put_locality(behind, None, 1, places, &mut bytes);
     rest.encode_raw(&mut bytes);
     bytes
 }
@@ -89,29 +89,30 @@ fn bytes(backend: &Backend) -> Vec<u8> {
 /// [drain](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/health_check.proto#envoy-v3-api-enum-config-core-v3-healthstatus):
 /// requests that they have go on, and they get no new ones.
 fn put_locality(
-    addresses: &[SocketAddr],
-    draining: &[SocketAddr],
+    addresses: &AddressList,
+    draining: Option<&AddressList>,
     priority: u32,
     places: Option<&CheckPlaces>,
     assignment: &mut Vec<u8>,
 ) {
-    let count = addresses.len() + draining.len();
+    let count = addresses.len() + draining.map_or(0, AddressList::len);
     if count == 0 {
         return;
     }
     let mut socket = core::SocketAddress::default();
     let mut endpoints = Vec::with_capacity(ENDPOINT_BYTES * count);
     let fit = addresses.iter().map(|address| (address, None));
-    let all = fit.chain(draining.iter().map(|address| (address, Some(DRAINING))));
+    let draining = draining.into_iter().flat_map(AddressList::iter);
+    let all = fit.chain(draining.map(|address| (address, Some(DRAINING))));
     for (address, health) in all {
         socket.address.clear();
         // Writing to a string cannot fail.
         let _ = write!(socket.address, "{}", address.ip());
         socket.port_specifier = Some(PortSpecifier::PortValue(address.port().into()));
-        match places.and_then(|places| places.get(address)) {
+        match places.and_then(|places| places.get(&address)) {
             None => put_endpoint(&socket, health, &mut endpoints),
             Some(place) => {
-                put_checked_elsewhere(&socket, *address, *place, health, &mut endpoints);
+                put_checked_elsewhere(&socket, address, *place, health, &mut endpoints);
             }
         }
     }
@@ -214,7 +215,7 @@ mod tests {
             ..core::SocketAddress::default()
         };
         let endpoint = |address: &SocketAddr| api::LbEndpoint {
-            health_status: if addresses.draining().contains(address) {
+            health_status: if addresses.draining().contains(*address) {
                 3
             } else {
                 0
@@ -230,8 +231,9 @@ mod tests {
             })),
             ..api::LbEndpoint::default()
         };
-        let first = [addresses.first(), addresses.draining()].concat();
-        let behind = addresses.behind().to_vec();
+        let first = addresses.first().iter().chain(addresses.draining().iter());
+        let first: Vec<SocketAddr> = first.collect();
+        let behind: Vec<SocketAddr> = addresses.behind().iter().collect();
         let has_behind = !behind.is_empty();
         let ranks = [first, behind].into_iter().zip(0..);
         let taken = ranks.filter(|(addresses, _)| !addresses.is_empty());

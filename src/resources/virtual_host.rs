@@ -414,9 +414,11 @@ mod tests {
             position: 0,
             backend: "/web_0".into(),
             route: Arc::new(Route {
-                paths: (paths.len() > 0).then(|| WithOrigin {
-                    value: paths.collect(),
-                    origin: "HAPROXY_0_PATH".into(),
+                paths: (paths.len() > 0).then(|| {
+                    Box::new(WithOrigin {
+                        value: paths.collect(),
+                        origin: "HAPROXY_0_PATH".into(),
+                    })
                 }),
                 treatment,
                 ..Route::default()

@@ -74,7 +74,11 @@ fn reached(state: &State) -> Vec<Vec<String>> {
     let ports = 0..pod.app().layout.ports.len();
     let each = ports.map(|index| {
         let (addresses, _) = addresses(state, &[pod], index, true, &[], &BTreeSet::new());
-        addresses.first().iter().map(ToString::to_string).collect()
+        addresses
+            .first()
+            .iter()
+            .map(|address| address.to_string())
+            .collect()
     });
     each.collect()
 }

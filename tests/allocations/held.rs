@@ -177,7 +177,7 @@ fn state_intents_and_resources_hold_few_bytes_of_each_app_and_task() {
     println!("state: {state:?}; intents: {intents:?}; resources: {resources:?}");
     println!("of apps in other groups: {of_others:?}; resources: {without:?}");
     assert!(state.app <= 450 && state.task <= 175, "{state:?}");
-    assert!(intents.app <= 475 && intents.task <= 32, "{intents:?}");
-    assert!(resources.app <= 835 && resources.task == 0, "{resources:?}");
+    assert!(intents.app <= 440 && intents.task <= 6, "{intents:?}");
+    assert!(resources.app <= 810 && resources.task == 0, "{resources:?}");
     assert!(of_others.app == 0 && of_others.task == 0, "{of_others:?}");
 }

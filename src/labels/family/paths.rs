@@ -72,7 +72,7 @@ fn read_paths(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
         None => prefixes(label, words, ignore_case, draft),
     };
     match paths {
-        Some(paths) => draft.route.paths = Some(label.asks_for(paths)),
+        Some(paths) => draft.route.paths = Some(Box::new(label.asks_for(paths))),
         // Without its paths the port would take the whole host, which nobody asked for.
         None => draft.drop_requests(),
     }

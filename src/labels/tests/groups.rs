@@ -72,7 +72,7 @@ fn ports(service: &Service) -> [Vec<u16>; 2] {
             .iter()
             .all(|address| address.ip() == IpAddr::from(AGENT))
     );
-    [first, draining].map(|rank| rank.iter().map(SocketAddr::port).collect())
+    [first, draining].map(|rank| rank.iter().map(|address| address.port()).collect())
 }
 
 fn problems(intents: &Intents) -> Vec<(String, Reason, Option<&str>)> {
