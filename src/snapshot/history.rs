@@ -148,7 +148,7 @@ impl Replaced {
 
 /// The length of a resource in the flavour that every resource has.
 fn len_bytes(resource: &Resource) -> usize {
-    resource.encoded(Flavour::Ads).bytes().len()
+    resource.bytes(Flavour::Ads).len()
 }
 
 #[cfg(test)]
