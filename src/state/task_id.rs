@@ -107,30 +107,12 @@ impl TaskId {
 
     /// True if it is a task of this instance.
     pub fn is_of(&self, instance: &InstanceId) -> bool {
-        if let (
-            IdText::OfApp { app, uuid, .. },
-            IdText::OfApp {
-                app: a, uuid: u, ..
-            },
-        ) = (&self.0, &instance.0)
-        {
-            return app == a && uuid == u;
-        }
-        self.0.instance_bytes().eq(instance.0.bytes())
+        self.0.has_same_instance(&instance.0)
     }
 
     /// True if both are tasks of one instance.
     pub fn has_same_instance(&self, other: &Self) -> bool {
-        if let (
-            IdText::OfApp { app, uuid, .. },
-            IdText::OfApp {
-                app: a, uuid: u, ..
-            },
-        ) = (&self.0, &other.0)
-        {
-            return app == a && uuid == u;
-        }
-        self.0.instance_bytes().eq(other.0.instance_bytes())
+        self.0.has_same_instance(&other.0)
     }
 
     /// True if it has the form of a container of an instance of a pod.
@@ -206,6 +188,21 @@ impl IdText {
             Self::Other(text) => (&**text, false, Tail::default()),
         };
         path_bytes(path, is_mapped).chain(tail)
+    }
+
+    /// True if both name one instance. The id of an instance names itself.
+    fn has_same_instance(&self, other: &Self) -> bool {
+        if let (
+            Self::OfApp { app, uuid, .. },
+            Self::OfApp {
+                app: a, uuid: u, ..
+            },
+        ) = (self, other)
+            && app == a
+        {
+            return uuid == u;
+        }
+        self.instance_bytes().eq(other.instance_bytes())
     }
 
     /// The text of the instance.
@@ -562,6 +559,9 @@ mod tests {
             );
             assert_eq!(instance(&text), expected, "{text}");
             assert!(id.is_of(&expected) && id.has_same_instance(&TaskId::from(&*text)));
+            // Another app whose path is the same in ids.
+            let twin = TaskId::of(&"/shop_web".into(), &text);
+            assert!(twin == id && twin.has_same_instance(&id) && twin.is_of(&id.instance()));
             assert!(!id.is_in_pod() && !TaskId::from(&*text).is_in_pod());
             assert_eq!(id.behind_instance(), TaskId::from(&*text).behind_instance());
         }
@@ -602,6 +602,7 @@ mod tests {
         prop_oneof![
             Just("/a".to_owned()),
             Just("/a/b".into()),
+            Just("/a_b".into()),
             "(/[a-c.é]{1,3}){1,2}"
         ]
     }
