@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use imbl::OrdMap;
+
 /// Number of items from which on their order matters.
 const MANY: usize = 64;
 
@@ -33,6 +35,14 @@ pub fn compact<K: Ord, V>(map: &mut BTreeMap<K, V>, added: usize) {
     }
 }
 
+/// Builds a persistent map anew, with full nodes, if `added` entries are most of it.
+pub fn compact_shared<K: Clone + Ord, V: Clone>(map: &mut OrdMap<K, V>, added: usize) {
+    if added >= MANY && 2 * added > map.len() {
+        let entries: Vec<(K, V)> = std::mem::take(map).into_iter().collect();
+        *map = every_second_first(entries).into_iter().collect();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,8 +64,11 @@ mod tests {
         for added in [0, 40, 100, 200] {
             let mut map: BTreeMap<usize, usize> = entries(100).collect();
             map.extend(entries(100 + added));
+            let mut shared: OrdMap<usize, usize> = map.clone().into_iter().collect();
             compact(&mut map, added);
             assert!(map.into_iter().eq(entries(100 + added)));
+            compact_shared(&mut shared, added);
+            assert!(shared.into_iter().eq(entries(100 + added)));
         }
     }
 }

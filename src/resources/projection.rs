@@ -247,6 +247,8 @@ impl Projection {
                 }
             }
         }
+        let inserted = settled.hosts.len();
+        self.snapshot.compact(Kind::VirtualHost, inserted);
         for (table, differs) in RouteTable::ALL.into_iter().zip(settled.tables) {
             if differs {
                 let virtual_hosts = self.snapshot.index(Kind::VirtualHost);

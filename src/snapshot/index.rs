@@ -93,6 +93,10 @@ impl Index {
         }
     }
 
+    pub(super) fn compact(&mut self, added: usize) {
+        self.required.compact(added);
+    }
+
     pub(super) fn publish_as(&mut self, id: u64) {
         self.id = id;
     }

@@ -7,6 +7,7 @@ use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
 use super::{Kind, Name};
+use crate::packing::compact_shared;
 
 /// Requirements of a resource. Those of a resource that is made of others are shared with these.
 #[derive(Clone)]
@@ -182,6 +183,12 @@ impl RequirementCounts {
 
     fn is_of_known_backend(&self, required: &(Kind, Name)) -> bool {
         is_of_backend(required) && self.backends.contains_key(&required.1)
+    }
+
+    /// Takes the least memory, once as many requirements were added in the order of the resources
+    /// that have them.
+    pub fn compact(&mut self, added: usize) {
+        compact_shared(&mut self.backends, added);
     }
 
     /// Counts the requirements of a resource that took the place of another; those of parts are

@@ -68,6 +68,12 @@ impl Snapshot {
         Some(removed)
     }
 
+    /// Takes the least memory, once so many resources of a kind were inserted. Costs nothing where
+    /// they are few beside the others.
+    pub fn compact(&mut self, kind: Kind, inserted: usize) {
+        Arc::make_mut(&mut self.kind_mut(kind).index).compact(inserted);
+    }
+
     /// The changes since `before`, found by comparing. A publisher that knows them need not call
     /// this.
     pub fn changes_since(&self, before: &Self) -> Changes {

@@ -84,13 +84,17 @@ impl State {
         for id in gone.iter().filter(|id| !kept.apps.contains(*id)) {
             self.forget_app(id, stale);
         }
-        let is_in_order = list.apps.is_sorted_by(|one, next| one.app.id < next.app.id);
-        let apps = match is_in_order {
-            true => every_second_first(list.apps),
-            // Of two apps with one id the last counts.
-            false => list.apps,
-        };
-        for listed in apps {
+        let mut apps = list.apps;
+        apps.sort_by(|one, other| one.app.id.cmp(&other.app.id));
+        // Of two apps with one id the last counts.
+        apps.dedup_by(|next, kept| {
+            let is_same = next.app.id == kept.app.id;
+            if is_same {
+                std::mem::swap(next, kept);
+            }
+            is_same
+        });
+        for listed in every_second_first(apps) {
             let kept = kept.tasks.remove(&listed.app.id).unwrap_or_default();
             self.list_app(listed, &kept, stale);
         }

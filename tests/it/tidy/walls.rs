@@ -42,7 +42,7 @@ resources   | intent packing parallel                                           
 server      | metrics net                                                                    | envoy
 settings    | admin files freshness intent labels marathon pipeline record registry          | envoy
             | resources server state v2 vault xds                                            |
-snapshot    |                                                                                | requests envoy clock json
+snapshot    | packing                                                                        | requests envoy clock json
 state       | packing                                                                        | io clock chance logs json envoy edge
 v2          | intent metrics registry server snapshot state::app state::certificate          | envoy
             | state::problem                                                                 |
