@@ -160,7 +160,7 @@ mod tests {
             number,
             is_http,
             balance: "roundrobin",
-            hosts: vec![format!("{number}.test"), "*".to_owned()],
+            hosts: vec![format!("{number}.test").into(), "*".into()],
             servers: servers.collect(),
         }
     }

@@ -542,7 +542,7 @@ async fn the_pages_of_marathon_lb_are_answered_as_text_once_something_is_publish
         number: 10_000,
         is_http: true,
         balance: "roundrobin",
-        hosts: vec!["a.test".to_owned()],
+        hosts: vec!["a.test".into()],
         servers: Vec::new(),
     };
     let made: Arc<dyn Fn() -> MakeBalancer + Send + Sync> = Arc::new(move || {

@@ -127,8 +127,8 @@ fn intent(app: &str, login: Option<(&str, &str)>) -> AppIntent {
     };
     AppIntent {
         standing: Standing::Served,
-        services: vec![Arc::new(service)],
-        problems: Vec::new(),
+        services: vec![Arc::new(service)].into(),
+        problems: Box::default(),
         unlisted: 0,
     }
 }

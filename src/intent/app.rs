@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::service::Service;
+use crate::state::app::Few;
 use crate::state::problem::Problem;
 
 /// Everything that one app asks for.
@@ -11,12 +12,12 @@ pub struct AppIntent {
     /// Part of the app that is served.
     pub standing: Standing,
     /// Its served ports, by index.
-    pub services: Vec<Arc<Service>>,
+    pub services: Few<Arc<Service>>,
     /// Parts that were left out, each with the reason.
-    pub problems: Vec<Problem>,
+    pub problems: Box<[Problem]>,
     /// Number of the parts that were left out without a problem of their own: too many are only
     /// counted.
-    pub unlisted: usize,
+    pub unlisted: u32,
 }
 
 /// Part of an app that is served.
@@ -46,8 +47,8 @@ impl AppIntent {
     pub fn empty() -> Self {
         Self {
             standing: Standing::Skipped,
-            services: Vec::new(),
-            problems: Vec::new(),
+            services: Few::default(),
+            problems: Box::default(),
             unlisted: 0,
         }
     }

@@ -37,7 +37,7 @@ impl Claims {
                 continue;
             };
             let others = claims.iter();
-            let others = others.filter(|claim| claim.app != *app || claim.index != *index);
+            let others = others.filter(|claim| claim.app != *app || claim.index() != *index);
             let others: Vec<Claim> = others.cloned().collect();
             self.changed.replace(host.clone());
             if !others.is_empty() {
@@ -54,22 +54,16 @@ impl Claims {
             let known = known.unwrap_or_else(|| self.shared(host));
             let claims = self.by_host.entry(known.clone()).or_default();
             let others = claims.iter().cloned();
-            let own = (0..claimed).map(|position| Claim {
-                app: service.app.clone(),
-                index: service.index,
-                position,
-                backend: service.backend.name.clone(),
-                route: service.route.clone(),
-            });
+            let own = (0..claimed).map(|position| Claim::new(service, position));
             *claims = others.chain(own).collect::<Vec<_>>().into();
             self.changed.insert(known);
         }
     }
 
     /// The host's name as it is kept already.
-    fn shared(&self, host: &str) -> Arc<str> {
+    fn shared(&self, host: &Arc<str>) -> Arc<str> {
         let known = self.by_host.get_key_value(host);
-        known.map_or_else(|| host.into(), |(known, _)| known.clone())
+        known.map_or(host, |(known, _)| known).clone()
     }
 
     /// The claims to one host, in no order.
@@ -100,10 +94,9 @@ impl Claims {
 pub struct Claim {
     /// The app.
     pub app: AppId,
-    /// The port's position in the app's definition.
-    pub index: usize,
-    /// Position of the path in the service's own list.
-    pub position: usize,
+    // Numbers of half the usual size: there is one claim for each host.
+    index: u32,
+    position: u32,
     /// Name of the service's backend.
     pub backend: Arc<str>,
     /// The whole route of the service, for the treatment of the requests.
@@ -118,10 +111,32 @@ static EVERY_PATH: LazyLock<PathPrefix> = LazyLock::new(|| PathPrefix {
 });
 
 impl Claim {
+    /// The claim of a service to the path at this position of its own.
+    pub fn new(service: &Service, position: usize) -> Self {
+        let number = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        Self {
+            app: service.app.clone(),
+            index: number(service.index),
+            position: number(position),
+            backend: service.backend.name.clone(),
+            route: service.route.clone(),
+        }
+    }
+
+    /// The port's position in the app's definition.
+    pub fn index(&self) -> usize {
+        self.index as usize
+    }
+
+    /// Position of the path in the service's own list.
+    pub fn position(&self) -> usize {
+        self.position as usize
+    }
+
     /// The prefix, or the pattern.
     pub fn path(&self) -> &PathPrefix {
         let paths = self.route.paths();
-        paths.get(self.position).unwrap_or(&EVERY_PATH)
+        paths.get(self.position()).unwrap_or(&EVERY_PATH)
     }
 
     /// Compares rights, the better first: weight, then app id, then port index, then the author's
@@ -132,7 +147,7 @@ impl Claim {
     }
 
     /// Key of the claim: no two claims to one host have the same.
-    fn identity(&self) -> (&AppId, usize, usize) {
+    fn identity(&self) -> (&AppId, u32, u32) {
         (&self.app, self.index, self.position)
     }
 }

@@ -1,5 +1,6 @@
 //! Origins of the parts of an intent, for messages to whoever wrote them.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,6 +21,12 @@ pub struct WithOrigin<T> {
 impl From<&str> for IntentOrigin {
     fn from(name: &str) -> Self {
         Self(name.into())
+    }
+}
+
+impl Borrow<str> for IntentOrigin {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -34,8 +34,8 @@ pub struct Service {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Route {
     /// The hosts, normalised: lower case, no port, no final dot; sorted, each once. None: the
-    /// service has a backend and gets no requests.
-    pub hosts: Option<WithOrigin<Vec<String>>>,
+    /// service has a backend and gets no requests. Whoever keeps a host shares its text.
+    pub hosts: Option<WithOrigin<Vec<Arc<str>>>>,
     /// The path prefixes in the author's order; none means every path.
     pub paths: Option<Box<WithOrigin<Vec<PathPrefix>>>>,
     /// The setting that redirects plain http to https; none: plain http is served.
@@ -48,7 +48,7 @@ pub struct Route {
     /// normalised, no wildcards, sorted, each once. Their challenges go to the [`AcmePort`].
     ///
     /// [`AcmePort`]: super::acme::AcmePort
-    pub acme_domains: Option<Box<WithOrigin<Vec<String>>>>,
+    pub acme_domains: Option<Box<WithOrigin<Vec<Arc<str>>>>>,
     /// The protocol that proxies speak for the service.
     pub mode: PortMode,
     /// Place among the ports of the app for requests that name the app in a header, the lowest first;
@@ -202,8 +202,20 @@ pub fn unnamable(app: &AppId, index: usize) -> Option<Problem> {
 
 impl Route {
     /// The hosts; none for a service that gets no requests.
-    pub fn hosts(&self) -> &[String] {
+    pub fn hosts(&self) -> &[Arc<str>] {
         self.hosts.as_ref().map_or(&[], |hosts| &hosts.value)
+    }
+
+    /// Takes the texts of the hosts that both have from the route `before`, which others share
+    /// already.
+    pub fn share_hosts(&mut self, before: &Self) {
+        let hosts = self.hosts.iter_mut().flat_map(|hosts| &mut hosts.value);
+        for host in hosts {
+            let known = before.hosts().binary_search(host);
+            if let Some(known) = known.ok().and_then(|place| before.hosts().get(place)) {
+                *host = known.clone();
+            }
+        }
     }
 
     /// The setting that lets only some clients in, if there is one: a login, or networks.
@@ -240,7 +252,7 @@ impl Route {
     }
 
     /// The hosts that are to get a certificate over ACME.
-    pub fn acme_domains(&self) -> &[String] {
+    pub fn acme_domains(&self) -> &[Arc<str>] {
         let domains = self.acme_domains.as_ref();
         domains.map_or(&[], |domains| &domains.value)
     }

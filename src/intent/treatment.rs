@@ -1,5 +1,6 @@
 //! Treatment of a service's requests and answers, whichever listener they arrive on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::header_change::HeaderChange;
@@ -42,7 +43,7 @@ pub struct Treatment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocationRewrite {
     /// The hosts, normalised.
-    pub hosts: Vec<String>,
+    pub hosts: Vec<Arc<str>>,
     /// The value instead: printable ASCII without quotes, parentheses, percent signs and
     /// backslashes.
     pub value: String,

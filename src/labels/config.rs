@@ -9,6 +9,9 @@ use crate::intent::path::PathRules;
 use crate::intent::{AcmePort, Authority, IpNetwork};
 use crate::state::app::AppId;
 
+/// The beginning of marathon-lb's labels where it is not configured.
+pub(super) const USUAL_PREFIX: &str = "HAPROXY";
+
 /// Configuration of the reading of labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {

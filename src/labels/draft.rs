@@ -1,10 +1,12 @@
 //! The intent of one port, while its labels are read into it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::check_options::CheckDraft;
 use super::config::Config;
 use super::listener_draft::ListenerDraft;
+use super::origins::origin;
 use crate::intent::{
     BackendSettings, IntentOrigin, PortCheck, PortMode, Route, TaskProtocol, Treatment, WithOrigin,
 };
@@ -76,7 +78,7 @@ pub(super) struct ServiceDraft<'a> {
 impl<'a> LabelText<'a> {
     /// The label as the origin of a part.
     pub(super) fn origin(self) -> IntentOrigin {
-        self.key.into()
+        origin(self.key)
     }
 
     /// A part that this label asks for.
@@ -152,11 +154,11 @@ impl<'a> ServiceDraft<'a> {
         &mut self,
         label: LabelText<'_>,
         read: impl Fn(&str) -> Result<String, (String, &'static str)>,
-    ) -> Vec<String> {
+    ) -> Vec<Arc<str>> {
         let mut names = Vec::new();
         for word in label.words() {
             match read(word) {
-                Ok(name) => names.push(name),
+                Ok(name) => names.push(name.into()),
                 Err((message, remedy)) => self.reject(label, message, remedy),
             }
         }

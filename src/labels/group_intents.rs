@@ -9,7 +9,7 @@ use super::key::under_prefix;
 use super::read::{ReadLabels, read};
 use super::report::is_about_access;
 use crate::intent::{AppIntent, GroupedApp, Service, Standing, merge};
-use crate::state::app::AppId;
+use crate::state::app::{AppId, Few};
 use crate::state::problem::{Problem, Reason};
 use crate::state::{AppState, State};
 
@@ -53,8 +53,8 @@ impl Intents {
             }
             let intent = AppIntent {
                 standing: member.labels.standing,
-                services: Vec::new(),
-                problems,
+                services: Few::default(),
+                problems: problems.into(),
                 unlisted: member.labels.unlisted,
             };
             intents.insert(member.id().clone(), Some(of_member(intent)));
@@ -67,11 +67,13 @@ impl Intents {
             .get_or_insert_with(|| of_member(AppIntent::empty()))
             .intent;
         together.standing = Standing::Served;
-        together.services = services;
-        together.problems.extend(found);
+        together.services = services.into();
+        let mut problems = std::mem::take(&mut together.problems).into_vec();
+        problems.extend(found);
         if served_as != group {
-            together.problems.push(self.name_is_taken(served_as, group));
+            problems.push(self.name_is_taken(served_as, group));
         }
+        together.problems = problems.into();
         intents
     }
 

@@ -1,5 +1,7 @@
 //! The idioms of template labels that have an equivalent: texts -> intent.
 
+use std::sync::Arc;
+
 use super::draft::{LabelText, PathPatterns, ServiceDraft};
 use super::family::{balance, paths};
 use super::haproxy_lines::lines;
@@ -358,7 +360,7 @@ pub(super) fn read_routing(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     }
     match &rule.hosts {
         Some(hosts) => read_hosts(label, hosts, draft),
-        None if rule.is_whole => add_hosts(label, vec![EVERY_HOST.to_owned()], draft),
+        None if rule.is_whole => add_hosts(label, vec![EVERY_HOST.into()], draft),
         None => {}
     }
     if let Some(paths) = &rule.paths {
@@ -378,15 +380,15 @@ fn read_hosts(label: LabelText<'_>, hosts: &[RuleHost], draft: &mut ServiceDraft
         };
         let names = match text.as_str() {
             HOST_OF_LABEL => of_label.clone(),
-            text => vec![text.to_owned()],
+            text => vec![text.into()],
         };
         for name in names {
             let name = match is_below && !name.starts_with('*') {
-                true => format!("*.{name}"),
+                true => format!("*.{name}").into(),
                 false => name,
             };
             match host::normalised(&name) {
-                Ok(host) => added.push(host),
+                Ok(host) => added.push(host.into()),
                 Err(why) => draft.reject(
                     label,
                     format!("the host {} is left out: {why}", quoted(&name)),
@@ -400,7 +402,7 @@ fn read_hosts(label: LabelText<'_>, hosts: &[RuleHost], draft: &mut ServiceDraft
     }
 }
 
-fn add_hosts(label: LabelText<'_>, added: Vec<String>, draft: &mut ServiceDraft<'_>) {
+fn add_hosts(label: LabelText<'_>, added: Vec<Arc<str>>, draft: &mut ServiceDraft<'_>) {
     let hosts = draft
         .route
         .hosts

@@ -13,7 +13,7 @@ use crate::intent::{
 };
 use crate::packing::compact;
 use crate::parallel;
-use crate::state::app::{App, AppId, TaskId};
+use crate::state::app::{App, AppId, Few, TaskId};
 use crate::state::problem::Problem;
 use crate::state::{self, AppState, ContestedAddresses, State};
 
@@ -44,7 +44,7 @@ pub(super) struct ReadIntent {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangedIntents {
     /// The apps whose intents may differ, or are gone, each with its services before.
-    pub apps: BTreeMap<AppId, Vec<Arc<Service>>>,
+    pub apps: BTreeMap<AppId, Few<Arc<Service>>>,
     /// True if the problems differ.
     pub problems: bool,
 }
@@ -94,7 +94,7 @@ impl Intents {
             } else {
                 self.troubled.remove(&id);
             }
-            let services = known.map_or_else(Vec::new, |known| known.services);
+            let services = known.map_or_else(Few::default, |known| known.services);
             changed.apps.insert(id, services);
         }
         compact(&mut self.apps, changed.apps.len());
@@ -118,7 +118,7 @@ impl Intents {
     }
 
     /// The apps with problems that are not even in [`problems`](Self::problems), and their numbers.
-    pub fn unlisted(&self) -> impl Iterator<Item = (&AppId, usize)> {
+    pub fn unlisted(&self) -> impl Iterator<Item = (&AppId, u32)> {
         let troubled = self.troubled.keys();
         let unlisted = troubled.filter_map(|id| Some((id, self.apps.get(id)?.unlisted)));
         unlisted.filter(|(_, unlisted)| *unlisted > 0)
@@ -220,8 +220,8 @@ impl Intents {
         }
         AppIntent {
             standing: labels.standing,
-            services,
-            problems,
+            services: services.into(),
+            problems: problems.into(),
             unlisted: labels.unlisted,
         }
     }
@@ -258,7 +258,7 @@ impl Intents {
 pub(super) type TasksOfPort = (RankedAddresses, Option<Box<CheckPlaces>>);
 
 fn problems_of(intent: Option<&AppIntent>) -> &[Problem] {
-    intent.map_or(&[], |intent| intent.problems.as_slice())
+    intent.map_or(&[], |intent| &*intent.problems)
 }
 
 /// The service of a port: `known` if that is equal.

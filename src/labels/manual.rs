@@ -2,11 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::config::USUAL_PREFIX;
 use super::label::{Label, Support, ValueKind};
 use super::table::{FAMILIES, labels};
-
-/// Prefix of marathon-lb's labels in the manual.
-const LABEL_PREFIX: &str = "HAPROXY";
 
 /// The names of all labels, without prefix and index.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -49,7 +47,7 @@ fn row(label: &Label) -> String {
     };
     format!(
         "| `{}` | {} | {supported} | {owner}{} |",
-        label.key(LABEL_PREFIX, "{n}"),
+        label.key(USUAL_PREFIX, "{n}"),
         kind(label.value),
         label.meaning
     )

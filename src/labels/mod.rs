@@ -28,6 +28,7 @@ mod key;
 mod label;
 mod listener_draft;
 mod manual;
+mod origins;
 mod place_change;
 mod port_set;
 mod read;

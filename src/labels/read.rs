@@ -31,7 +31,7 @@ pub(super) struct ReadLabels {
     pub(super) ports: Vec<ReadPort>,
     pub(super) problems: Vec<Problem>,
     /// Number of the problems that are not among them.
-    pub(super) unlisted: usize,
+    pub(super) unlisted: u32,
 }
 
 /// A served port as its labels ask for it. Parts are shared as long as they stay equal.
@@ -151,6 +151,9 @@ pub(super) fn read(
         }
         problems.append(rejected.map(|problem| of_single_ports.as_written(problem)));
         let known = previous.and_then(|previous| previous.port(index));
+        if let Some(known) = known {
+            route.share_hosts(&known.route);
+        }
         let shared_backend = known.and_then(|known| known.backend.as_ref());
         served.push(ReadPort {
             index,

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use super::config::{Config, ServicePorts};
 use super::intents::Intents;
@@ -25,7 +26,7 @@ pub struct ServedPort {
     /// The choice of a task, as HAProxy names it.
     pub balance: &'static str,
     /// The hosts that lead here with every path.
-    pub hosts: Vec<String>,
+    pub hosts: Vec<Arc<str>>,
     /// Its tasks, by address.
     pub servers: Vec<ServedTask>,
 }

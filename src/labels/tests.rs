@@ -17,7 +17,7 @@ use crate::intent::{
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::State;
 use crate::state::app::{
-    AgentHost, App, AppVersion, Health, Layout, Networking, Port, Protocol, Readiness, Task,
+    AgentHost, App, AppVersion, Few, Health, Layout, Networking, Port, Protocol, Readiness, Task,
     TaskState,
 };
 use crate::state::event::{Event, List, ListedApp};
@@ -111,21 +111,26 @@ fn intent_of(config: &Config, state: &State) -> AppIntent {
     the_intent(&intents)
 }
 
+fn texts(hosts: &[Arc<str>]) -> Vec<&str> {
+    hosts.iter().map(AsRef::as_ref).collect()
+}
+
 /// The intent of the only app.
 ///
 /// Most apps here ask for no host, which is a problem of its own that they are not about.
 fn the_intent(intents: &Intents) -> AppIntent {
     let of_others = AppIntent {
         standing: Standing::Ignored,
-        services: Vec::new(),
-        problems: Vec::new(),
+        services: Few::default(),
+        problems: Box::default(),
         unlisted: 0,
     };
     let found = intents.apps().values().next();
     let mut found = found.cloned().unwrap_or(of_others);
-    found
-        .problems
-        .retain(|problem| problem.reason != Reason::UnreachedApp);
+    let problems = std::mem::take(&mut found.problems).into_iter();
+    found.problems = problems
+        .filter(|problem| problem.reason != Reason::UnreachedApp)
+        .collect();
     found
 }
 
@@ -234,7 +239,7 @@ fn hosts_are_split_normalised_sorted_and_told_once() {
     )]);
     let route = &intent.service(0).unwrap().route;
     assert_eq!(
-        route.hosts(),
+        texts(route.hosts()),
         ["*.example.com", "a.example.com", "b.example.com"]
     );
     assert_eq!(route.weight, 0);
@@ -245,7 +250,10 @@ fn hosts_are_split_normalised_sorted_and_told_once() {
 #[test]
 fn a_bad_host_is_dropped_alone() {
     let intent = labelled(&[("HAPROXY_0_VHOST", "a.example.com,a.*.com,b/c")]);
-    assert_eq!(intent.service(0).unwrap().route.hosts(), ["a.example.com"]);
+    assert_eq!(
+        texts(intent.service(0).unwrap().route.hosts()),
+        ["a.example.com"]
+    );
     let label = Some("HAPROXY_0_VHOST");
     assert_eq!(
         problems(&intent),
@@ -366,7 +374,7 @@ fn a_port_whose_name_no_proxy_can_ask_for_is_a_problem_and_not_served() {
     let longest = named(LONGEST_NAME_BYTES);
     assert_eq!(longest.services.len(), 2);
     assert_eq!(longest.services[0].backend.name.len(), LONGEST_NAME_BYTES);
-    assert_eq!(longest.problems, []);
+    assert_eq!(*longest.problems, []);
     let too_long = named(LONGEST_NAME_BYTES + 1);
     assert_eq!(too_long.standing, Standing::Skipped);
     let unroutable = (None, Reason::UnroutablePort);
@@ -521,7 +529,7 @@ fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
             ),
         ]
     );
-    assert_eq!(intent.service(0).unwrap().route.hosts(), ["a"]);
+    assert_eq!(texts(intent.service(0).unwrap().route.hosts()), ["a"]);
 }
 
 #[test]
@@ -556,7 +564,11 @@ fn a_label_that_restricts_access_takes_its_port_out() {
         ];
         let intent = labelled(&labels);
         assert_eq!(*intent.service(0).unwrap().route, Route::default(), "{key}");
-        assert_eq!(intent.service(1).unwrap().route.hosts(), ["a"], "{key}");
+        assert_eq!(
+            texts(intent.service(1).unwrap().route.hosts()),
+            ["a"],
+            "{key}"
+        );
         let [(label, reason, message)] = said(&intent)[..] else {
             panic!("{key}: {:?}", intent.problems);
         };
@@ -678,7 +690,7 @@ fn redirects_locations_hsts_and_sessions_are_read() {
     let location = treatment.location.unwrap();
     assert_eq!(
         (location.value.as_str(), location.hosts),
-        ("/new", vec!["a.test".to_owned()])
+        ("/new", vec!["a.test".into()])
     );
     assert_eq!(
         treatment.transport_security.as_deref(),
@@ -716,7 +728,7 @@ fn a_login_is_read_into_its_port() {
     ]);
     assert!(intent.problems.is_empty(), "{:?}", intent.problems);
     let route = &intent.service(0).unwrap().route;
-    assert_eq!(route.hosts(), ["a"]);
+    assert_eq!(texts(route.hosts()), ["a"]);
     let login = route.login.as_deref().unwrap();
     assert_eq!(login.origin.to_string(), "HAPROXY_0_AUTH");
     let Login {
@@ -759,7 +771,7 @@ fn a_login_that_cannot_be_read_closes_its_port_and_is_not_repeated() {
             ("HAPROXY_1_VHOST", "b"),
         ]);
         assert_eq!(*intent.service(0).unwrap().route, Route::default());
-        assert_eq!(intent.service(1).unwrap().route.hosts(), ["b"]);
+        assert_eq!(texts(intent.service(1).unwrap().route.hosts()), ["b"]);
         let [(label, reason, message)] = said(&intent)[..] else {
             panic!("{value}: {:?}", intent.problems);
         };
@@ -912,7 +924,7 @@ fn labels_are_ours_only_under_the_prefix_and_on_what_is_served() {
         problems(&other),
         [(Some("EDGE_1_AUTH"), Reason::UnsupportedGuard)]
     );
-    assert_eq!(other.service(0).unwrap().route.hosts(), ["a"]);
+    assert_eq!(texts(other.service(0).unwrap().route.hosts()), ["a"]);
 
     let labels = [("HAPROXY_GROUP", "internal"), ("HAPROXY_0_AUTH", "a:b:c")];
     let ignored = intent(
@@ -929,7 +941,7 @@ fn labels_are_ours_only_under_the_prefix_and_on_what_is_served() {
         ("HAPROXY_1_VHOST", "b"),
     ]);
     assert!(elsewhere.problems.is_empty());
-    assert_eq!(elsewhere.service(1).unwrap().route.hosts(), ["b"]);
+    assert_eq!(texts(elsewhere.service(1).unwrap().route.hosts()), ["b"]);
 }
 
 #[test]
@@ -947,7 +959,7 @@ fn marathon_acme_s_own_template_is_built_in() {
     acme.id = "/acme".into();
     let acme = intent(&config(), acme, vec![]);
     assert!(acme.problems.is_empty());
-    assert_eq!(acme.service(1).unwrap().route.hosts(), ["acme.test"]);
+    assert_eq!(texts(acme.service(1).unwrap().route.hosts()), ["acme.test"]);
 }
 
 #[test]
@@ -964,7 +976,7 @@ fn certificates_are_asked_for_with_hosts_or_without() {
         ("MARATHON_ACME_01_DOMAIN", "e.test"),
         ("MARATHON_ACME_DOMAIN", "e.test"),
     ]);
-    let domains = |index| intent.service(index).unwrap().route.acme_domains().to_vec();
+    let domains = |index| texts(intent.service(index).unwrap().route.acme_domains());
     assert_eq!(domains(0), ["a.test", "b.test"]);
     assert_eq!(domains(1), ["c.test"]);
     let invalid = |label| (Some(label), Reason::InvalidLabel);
@@ -1036,7 +1048,7 @@ fn the_port_that_answers_challenges_is_served_whatever_its_labels_say() {
     assert_eq!(indices(&disabled), [0, 1]);
     assert_eq!(*disabled.service(1).unwrap().route, Route::default());
     let usual = acme(&[group, ("HAPROXY_1_VHOST", "a")], two());
-    assert_eq!(usual.service(1).unwrap().route.hosts(), ["a"]);
+    assert_eq!(texts(usual.service(1).unwrap().route.hosts()), ["a"]);
 
     let short = acme(&[], vec![port(None, true)]);
     assert_eq!(short.standing, Standing::Ignored);
@@ -1103,7 +1115,7 @@ fn a_task_without_any_agent_port_is_reached_as_its_definition_says() {
     assert_eq!(addresses(&contained, 0), ["9.0.0.1:80"]);
     assert!(addresses(&contained, 1).is_empty());
     assert_eq!(addresses(&contained, 2), ["9.0.0.1:90"]);
-    assert_eq!(contained.problems, []);
+    assert_eq!(*contained.problems, []);
     let bridged = of(Networking::Bridge);
     assert_eq!(addresses(&bridged, 0), ["10.0.0.1:80"]);
     assert!(addresses(&bridged, 1).is_empty());
@@ -1200,7 +1212,7 @@ fn an_address_that_no_task_can_have_is_a_problem_and_no_endpoint() {
     for address in ["127.0.0.1", "::1", "10.0.0.1", "fd00::1"] {
         let intent = agent(address);
         assert_eq!(addresses(&intent, 0).len(), 1, "{address}");
-        assert_eq!(intent.problems, []);
+        assert_eq!(*intent.problems, []);
     }
 
     // From names of agents, and from networks of containers, as well.
@@ -1274,7 +1286,7 @@ fn only_tasks_that_serve_and_are_not_known_to_be_ill_get_requests() {
     let mut blind = config();
     blind.use_health = false;
     assert_eq!(ports(&blind, &checked), [1, 2, 3, 4, 8, 5]);
-    assert_eq!(intent(&blind, checked, tasks).problems, []);
+    assert_eq!(*intent(&blind, checked, tasks).problems, []);
 }
 
 /// The ports of an app with a health check, by rank, and the problems that the app has.
@@ -1433,10 +1445,10 @@ proptest! {
         for port in &intent.services {
             let route = &port.route;
             for host in route.hosts() {
-                prop_assert_eq!(host::normalised(host), Ok(host.clone()));
+                prop_assert_eq!(host::normalised(host), Ok(host.to_string()));
             }
             for host in route.acme_domains() {
-                prop_assert_eq!(host::normalised(host), Ok(host.clone()));
+                prop_assert_eq!(host::normalised(host), Ok(host.to_string()));
                 prop_assert!(!host.contains('*'));
             }
             for path in route.paths() {
@@ -1532,7 +1544,7 @@ fn with_service_port(config: &Config, labels: &[(&str, &str)]) -> (Arc<Route>, V
     let intent = intents.apps().values().next().cloned().unwrap();
     let served = intent.service(0);
     let route = served.map(|service| service.route.clone());
-    (route.unwrap_or_default(), intent.problems)
+    (route.unwrap_or_default(), intent.problems.into_vec())
 }
 
 fn listening(labels: &[(&str, &str)]) -> (Option<String>, PortMode) {
@@ -1616,7 +1628,7 @@ fn a_service_port_that_cannot_be_as_asked_for_is_not_opened_and_a_problem() {
         let labels = [("HAPROXY_0_VHOST", "a"), (key.as_str(), value)];
         let (route, problems) = with_service_port(&with_ports(), &labels);
         assert_eq!(route.listen_address(), None, "{key} {value}");
-        assert_eq!(route.hosts(), ["a"], "{key} {value}");
+        assert_eq!(texts(route.hosts()), ["a"], "{key} {value}");
         assert!(!problems.is_empty(), "{key} {value}");
         for problem in problems {
             let label = problem.label.as_deref();
@@ -1690,7 +1702,7 @@ fn hosts_are_for_http() {
     assert!(problem.message.contains("HAPROXY_0_MODE"), "{problem}");
     let labels = [("HAPROXY_0_VHOST", "a"), ("HAPROXY_0_MODE", "udp")];
     let (route, problems) = with_service_port(&with_ports(), &labels);
-    assert_eq!((route.hosts(), problems.len()), (&["a".to_owned()][..], 1));
+    assert_eq!((texts(route.hosts()), problems.len()), (vec!["a"], 1));
 }
 
 #[test]

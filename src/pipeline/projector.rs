@@ -77,7 +77,7 @@ impl Projector {
 
     /// The subjects with problems that are not even in [`problems`](Self::problems), and their
     /// numbers.
-    pub fn unlisted(&self) -> impl Iterator<Item = (Subject, usize)> {
+    pub fn unlisted(&self) -> impl Iterator<Item = (Subject, u32)> {
         let unlisted = self.intents.unlisted();
         unlisted.map(|(app, count)| (Subject::App(app.clone()), count))
     }

@@ -19,9 +19,9 @@ pub(super) struct Challenges {
     /// Its cluster, while the port is there.
     cluster: Option<Name>,
     /// The hosts that services ask for, by app and port.
-    asking: BTreeMap<(AppId, usize), WithOrigin<Vec<String>>>,
+    asking: BTreeMap<(AppId, usize), WithOrigin<Vec<Name>>>,
     /// Number of services that ask for each host.
-    hosts: BTreeMap<String, usize>,
+    hosts: BTreeMap<Name, usize>,
 }
 
 impl Challenges {
@@ -40,7 +40,7 @@ impl Challenges {
         &mut self,
         before: Option<&Service>,
         after: Option<&Service>,
-    ) -> BTreeSet<String> {
+    ) -> BTreeSet<Name> {
         let mut affected = BTreeSet::new();
         if before.is_none() || after.is_none() {
             let service = before.or(after);
@@ -106,7 +106,7 @@ impl Challenges {
     }
 
     /// The hosts that are asked for and that a wildcard (`*.example.com`, `*`) takes.
-    pub(super) fn hosts_below(&self, wildcard: &str) -> BTreeSet<String> {
+    pub(super) fn hosts_below(&self, wildcard: &str) -> BTreeSet<Name> {
         let Some(above) = wildcard.strip_prefix('*') else {
             return BTreeSet::new();
         };
@@ -126,7 +126,7 @@ impl Challenges {
     }
 }
 
-fn unanswered(app: &AppId, domains: &WithOrigin<Vec<String>>, port: &AcmePort) -> Problem {
+fn unanswered(app: &AppId, domains: &WithOrigin<Vec<Name>>, port: &AcmePort) -> Problem {
     Problem {
         subject: Subject::App(app.clone()),
         label: Some(domains.origin.to_string()),
@@ -153,7 +153,7 @@ mod tests {
 
     /// A service that asks for certificates of these hosts.
     fn asking(app: &str, index: usize, hosts: &[&str]) -> Service {
-        let hosts: Vec<String> = hosts.iter().map(|name| (*name).to_owned()).collect();
+        let hosts: Vec<Name> = hosts.iter().map(|name| Name::from(*name)).collect();
         let app = AppId::from(app);
         Service {
             backend: Backend {
@@ -176,8 +176,8 @@ mod tests {
         }
     }
 
-    fn texts(hosts: &BTreeSet<String>) -> Vec<&str> {
-        hosts.iter().map(String::as_str).collect()
+    fn texts(hosts: &BTreeSet<Name>) -> Vec<&str> {
+        hosts.iter().map(AsRef::as_ref).collect()
     }
 
     #[test]
@@ -210,12 +210,9 @@ mod tests {
         let mut challenges = Challenges::new(AcmePort::new("acme", 0));
         let asked = ["a.test", "b.a.test", "test", "xa.test"];
         challenges.change(None, Some(&asking("/a", 0, &asked)));
-        let below = |wildcard| challenges.hosts_below(wildcard).into_iter().collect();
-        let list: Vec<String> = below("*.a.test");
-        assert_eq!(list, ["b.a.test"]);
-        let list: Vec<String> = below("*");
-        assert_eq!(list, asked);
-        let list: Vec<String> = below("a.test");
-        assert!(list.is_empty());
+        let below = |wildcard| challenges.hosts_below(wildcard);
+        assert_eq!(texts(&below("*.a.test")), ["b.a.test"]);
+        assert_eq!(texts(&below("*")), asked);
+        assert!(below("a.test").is_empty());
     }
 }

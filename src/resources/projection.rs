@@ -19,7 +19,7 @@ use crate::packing::every_second_first;
 use crate::parallel;
 use crate::snapshot::{Changes, Kind, Resource, Snapshot};
 use crate::state::CertificateSet;
-use crate::state::app::AppId;
+use crate::state::app::{AppId, Few};
 use crate::state::problem::Problem;
 
 /// A snapshot that follows intents and certificates. A change costs what it touches.
@@ -92,7 +92,7 @@ impl Projection {
     pub fn project(
         &mut self,
         intents: &BTreeMap<AppId, AppIntent>,
-        changed_apps: &BTreeMap<AppId, Vec<Arc<Service>>>,
+        changed_apps: &BTreeMap<AppId, Few<Arc<Service>>>,
         certificates: &CertificateSet,
     ) -> Changed {
         let mut step = Changed::default();

@@ -1,5 +1,7 @@
 //! Redirects to https that lead nowhere, as problems.
 
+use std::sync::Arc;
+
 use crate::intent::IntentOrigin;
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
@@ -7,7 +9,7 @@ use crate::state::problem::{Problem, Reason, Subject};
 /// The redirect of a service to https.
 pub(super) struct Redirect {
     /// The hosts that are redirected.
-    pub(super) hosts: Vec<String>,
+    pub(super) hosts: Vec<Arc<str>>,
     /// The setting that asks for it.
     pub(super) origin: IntentOrigin,
 }

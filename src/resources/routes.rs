@@ -84,7 +84,7 @@ impl Routes {
         self.claims.change(before, after);
         let challenged = self.challenges.change(before, after);
         self.problems_changed |= !challenged.is_empty();
-        self.dirty.extend(challenged.into_iter().map(Name::from));
+        self.dirty.extend(challenged);
         if let Some(Service { app, index, .. }) = before {
             let port = (app.clone(), *index);
             self.redirecting.remove(&port);
@@ -145,7 +145,6 @@ impl Routes {
         let wildcards = dirty.iter().filter(|name| name.starts_with('*'));
         let below: BTreeSet<Name> = wildcards
             .flat_map(|wildcard| self.challenges.hosts_below(wildcard))
-            .map(Name::from)
             .collect();
         dirty.extend(below);
         let listener_changed = std::mem::take(&mut self.listener_changed);
@@ -360,7 +359,7 @@ mod tests {
             index: 0,
             route: Arc::new(Route {
                 hosts: Some(WithOrigin {
-                    value: hosts.iter().map(|host| (*host).to_owned()).collect(),
+                    value: hosts.iter().map(|host| Name::from(*host)).collect(),
                     origin: "HAPROXY_0_VHOST".into(),
                 }),
                 ..Route::default()

@@ -1,6 +1,7 @@
 //! Treatments of services -> parts of their routes.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use envoy_api::any;
 use envoy_api::envoy::config::core::v3 as core;
@@ -158,7 +159,7 @@ fn location(rewrite: &LocationRewrite) -> String {
 }
 
 /// Matches requests for one of these hosts, on any port; none without hosts.
-pub(super) fn hosts_requested(hosts: &[String]) -> Option<api::HeaderMatcher> {
+pub(super) fn hosts_requested(hosts: &[Arc<str>]) -> Option<api::HeaderMatcher> {
     use api::header_matcher::HeaderMatchSpecifier;
     use matcher::string_matcher::MatchPattern;
     let any: Vec<String> = hosts.iter().map(|host| of_host(host)).collect();

@@ -400,7 +400,7 @@ fn route_to(prefix: &str, action: api::route::Action) -> api::Route {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::intent::{PathPrefix, Treatment, WithOrigin};
+    use crate::intent::{Backend, PathPrefix, RankedAddresses, Service, Treatment, WithOrigin};
 
     fn claim(paths: &[&str], ignore_case: bool, treatment: Option<Box<Treatment>>) -> Claim {
         let paths = paths.iter().map(|prefix| PathPrefix {
@@ -408,22 +408,28 @@ mod tests {
             is_pattern: false,
             ignore_case,
         });
-        Claim {
+        let route = Route {
+            paths: (paths.len() > 0).then(|| {
+                Box::new(WithOrigin {
+                    value: paths.collect(),
+                    origin: "HAPROXY_0_PATH".into(),
+                })
+            }),
+            treatment,
+            ..Route::default()
+        };
+        let service = Service {
             app: "/web".into(),
             index: 0,
-            position: 0,
-            backend: "/web_0".into(),
-            route: Arc::new(Route {
-                paths: (paths.len() > 0).then(|| {
-                    Box::new(WithOrigin {
-                        value: paths.collect(),
-                        origin: "HAPROXY_0_PATH".into(),
-                    })
-                }),
-                treatment,
-                ..Route::default()
-            }),
-        }
+            route: Arc::new(route),
+            backend: Backend {
+                name: "/web_0".into(),
+                addresses: RankedAddresses::default(),
+                settings: None,
+                check_places: None,
+            },
+        };
+        Claim::new(&service, 0)
     }
 
     #[test]

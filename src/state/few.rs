@@ -25,6 +25,15 @@ impl<T> Deref for Few<T> {
     }
 }
 
+impl<'a, T> IntoIterator for &'a Few<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
 impl<T> From<Vec<T>> for Few<T> {
     fn from(mut elements: Vec<T>) -> Self {
         match elements.pop() {

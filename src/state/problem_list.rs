@@ -12,7 +12,7 @@ pub const LISTED_PER_SUBJECT: usize = 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProblemList {
     listed: Vec<Problem>,
-    unlisted: usize,
+    unlisted: u32,
 }
 
 impl ProblemList {
@@ -48,12 +48,12 @@ impl ProblemList {
     }
 
     /// Adds problems that are not listed.
-    pub fn add_unlisted(&mut self, count: usize) {
+    pub fn add_unlisted(&mut self, count: u32) {
         self.unlisted += count;
     }
 
     /// The problems that are listed, and the number of the others.
-    pub fn into_parts(self) -> (Vec<Problem>, usize) {
+    pub fn into_parts(self) -> (Vec<Problem>, u32) {
         (self.listed, self.unlisted)
     }
 }
@@ -71,7 +71,7 @@ impl Extend<Problem> for ProblemList {
 /// has each problem once.
 pub fn bounded(
     mut problems: Vec<Problem>,
-    unlisted: impl IntoIterator<Item = (Subject, usize)>,
+    unlisted: impl IntoIterator<Item = (Subject, u32)>,
 ) -> Vec<Problem> {
     problems.sort_unstable();
     problems.dedup();

@@ -161,7 +161,7 @@ pub(super) fn redirect_in_part<'a>(
         .map(|claim| {
             (
                 &claim.app,
-                claim.index,
+                claim.index(),
                 claim.route.redirect_to_https.as_ref(),
             )
         })

@@ -314,7 +314,7 @@ fn hosts(service: &Service, rights: &Rights) -> Vec<Entry> {
     let mut entries = Vec::new();
     for host in route.hosts() {
         let entry = |(position, path): (usize, Option<&PathPrefix>)| Entry::Host {
-            host: host.clone(),
+            host: host.to_string(),
             path: path.map_or("/", |path| &path.prefix).to_owned(),
             is_pattern: path.is_some_and(|path| path.is_pattern),
             ignore_case: path.is_some_and(|path| path.ignore_case),

@@ -28,7 +28,7 @@ impl Rights {
         let hosts = hosts.flat_map(|host| {
             let winners = settle_host(&host, claims.of(&host)).0.into_owned();
             let winners = winners.into_iter();
-            winners.map(move |it| (host.to_string(), it.app, it.index, it.position))
+            winners.map(move |it| (host.to_string(), it.app.clone(), it.index(), it.position()))
         });
         let addresses = listeners.take_changed().into_iter();
         let addresses = addresses.filter_map(|address| {

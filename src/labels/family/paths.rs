@@ -206,7 +206,7 @@ fn read_path_cut(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     if let Some([host]) = hosts.map(Vec::as_slice)
         && !host.starts_with('*')
     {
-        draft.treatment().host = Some(host.clone());
+        draft.treatment().host = Some(host.to_string());
     }
 }
 
