@@ -37,7 +37,7 @@ resources   | intent packing parallel                                           
             | snapshot::HeadDetails snapshot::Index snapshot::Join snapshot::Kind snapshot::Name snapshot::Origin snapshot::Part   |
             | snapshot::Parts snapshot::RequirementCounts snapshot::Requirements              |
             | snapshot::Resource snapshot::SetVersion snapshot::Snapshot snapshot::Version   |
-            | state::CertificateSet state::app::AppId                                        |
+            | state::CertificateSet state::app::AppId state::app::Few                        |
             | state::certificate state::event::Source state::problem                         |
 server      | metrics net                                                                    | envoy
 settings    | admin files freshness intent labels marathon pipeline record registry          | envoy
