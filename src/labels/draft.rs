@@ -91,8 +91,9 @@ impl<'a> LabelText<'a> {
 
     /// True for marathon-lb's true values, in any case; `1` and `on` are false.
     pub(super) fn is_true(self) -> bool {
-        let value = self.value.trim().to_ascii_lowercase();
-        matches!(value.as_str(), "true" | "t" | "yes" | "y")
+        let value = self.value.trim();
+        let mut words = ["true", "t", "yes", "y"].into_iter();
+        words.any(|word| value.eq_ignore_ascii_case(word))
     }
 
     /// The words of a list with commas, white space or both. A `#` begins a comment, as in HAProxy.
@@ -155,7 +156,7 @@ impl<'a> ServiceDraft<'a> {
         label: LabelText<'_>,
         read: impl Fn(&str) -> Result<String, (String, &'static str)>,
     ) -> Vec<Arc<str>> {
-        let mut names = Vec::new();
+        let mut names = Vec::with_capacity(label.words().count());
         for word in label.words() {
             match read(word) {
                 Ok(name) => names.push(name.into()),

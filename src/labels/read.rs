@@ -1,6 +1,5 @@
 //! An app's labels -> the ports that are served, each with its route.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::assigned_ports::AssignedPorts;
@@ -49,12 +48,13 @@ struct SupportedLabels<'a> {
     /// Those of the whole app.
     of_app: Vec<SupportedLabel<'a>>,
     /// Those of each port that the app has.
-    by_port: BTreeMap<usize, Vec<SupportedLabel<'a>>>,
+    by_port: Vec<PortLabels<'a>>,
     /// Those of ports that the app does not have, with the index as it is written.
     of_no_port: Vec<(SupportedLabel<'a>, &'a str)>,
 }
 
 /// The supported labels of one port.
+#[derive(Default)]
 struct PortLabels<'a> {
     own: Vec<SupportedLabel<'a>>,
     /// True if the port is to be served.
@@ -80,18 +80,12 @@ pub(super) fn read(
         || labels
             .of_ports()
             .any(|label| selection::names_group(config, label));
-    let ports: Vec<PortLabels<'_>> = (0..app.layout.ports.len())
-        .map(|index| {
-            let own = labels.by_port.remove(&index).unwrap_or_default();
-            PortLabels {
-                is_wanted: selection::is_wanted(config, &own, in_app_group),
-                own,
-            }
-        })
-        .collect();
+    let mut ports = std::mem::take(&mut labels.by_port);
+    for port in &mut ports {
+        port.is_wanted = selection::is_wanted(config, &port.own, in_app_group);
+    }
     let report = if in_group {
-        let wanted: Vec<bool> = ports.iter().map(|port| port.is_wanted).collect();
-        report::read(config, app, &wanted)
+        report::read(config, app, |index| Some(ports.get(index)?.is_wanted))
     } else {
         LabelReport::default()
     };
@@ -319,7 +313,11 @@ fn hidden_restriction(label: &SupportedLabel<'_>) -> Option<&'static str> {
 impl<'a> SupportedLabels<'a> {
     /// The supported labels of an app, each group in the order of the table.
     fn of(config: &Config, app: &'a App) -> Self {
-        let mut labels = Self::default();
+        let ports = app.layout.ports.iter();
+        let mut labels = Self {
+            by_port: ports.map(|_| PortLabels::default()).collect(),
+            ..Self::default()
+        };
         for (key, value) in app.labels.iter() {
             let Some(found) = supported(config, key) else {
                 continue;
@@ -334,16 +332,15 @@ impl<'a> SupportedLabels<'a> {
                 labels.of_app.push(label);
                 continue;
             };
-            match digits.parse() {
-                Ok(index) if index < app.layout.ports.len() => {
-                    labels.by_port.entry(index).or_default().push(label);
-                }
-                Ok(_) | Err(_) => labels.of_no_port.push((label, digits)),
+            let index = digits.parse::<usize>().ok();
+            match index.and_then(|index| labels.by_port.get_mut(index)) {
+                Some(port) => port.own.push(label),
+                None => labels.of_no_port.push((label, digits)),
             }
         }
         labels.of_app.sort_by_key(|label| label.order);
-        for own in labels.by_port.values_mut() {
-            own.sort_by_key(|label| label.order);
+        for port in &mut labels.by_port {
+            port.own.sort_by_key(|label| label.order);
         }
         labels
     }
@@ -351,7 +348,8 @@ impl<'a> SupportedLabels<'a> {
     /// The labels of ports, of those that the app does not have as well.
     fn of_ports(&self) -> impl Iterator<Item = &SupportedLabel<'a>> {
         let of_no_port = self.of_no_port.iter().map(|(label, _)| label);
-        self.by_port.values().flatten().chain(of_no_port)
+        let of_ports = self.by_port.iter().flat_map(|port| &port.own);
+        of_ports.chain(of_no_port)
     }
 
     /// The problems of labels about deployments.

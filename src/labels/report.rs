@@ -68,9 +68,14 @@ impl LabelReport {
     }
 }
 
-/// Reads the labels of an app in a served group. `wanted` says of each port whether it is served:
-/// the labels of other ports are left alone.
-pub(super) fn read(config: &Config, app: &App, wanted: &[bool]) -> LabelReport {
+/// Reads the labels of an app in a served group. `wanted` says of each port whether it is
+/// served; nothing of those that the app does not have. The labels of ports that are not served are
+/// left alone.
+pub(super) fn read(
+    config: &Config,
+    app: &App,
+    wanted: impl Fn(usize) -> Option<bool>,
+) -> LabelReport {
     let mut by_name: BTreeMap<WrittenName<'_>, Vec<NamedLabel<'_>>> = BTreeMap::new();
     let mut beside_the_prefix = 0;
     for (key, value) in app.labels.iter() {
@@ -79,14 +84,14 @@ pub(super) fn read(config: &Config, app: &App, wanted: &[bool]) -> LabelReport {
                 .then(|| beside_prefix(&config.label_prefix, key))
                 .flatten();
             beside_the_prefix += usize::from(beside.is_some());
-            let beside = beside.filter(|(port, _)| wanted.get(*port) != Some(&false));
+            let beside = beside.filter(|(port, _)| wanted(*port) != Some(false));
             if let Some((port, text)) = beside {
                 let name = WrittenName {
                     text,
                     position: Position::Port,
                     exact_prefix: false,
                 };
-                let port = Some(port).filter(|port| wanted.get(*port).is_some());
+                let port = Some(port).filter(|port| wanted(*port).is_some());
                 let named = NamedLabel { key, value, port };
                 by_name.entry(name).or_default().push(named);
             }
@@ -96,8 +101,7 @@ pub(super) fn read(config: &Config, app: &App, wanted: &[bool]) -> LabelReport {
             Some((digits, name)) => (name, Position::Port, digits.parse().ok()),
             None => (rest, Position::App, None),
         };
-        let served = |port: usize| wanted.get(port).copied();
-        if port.and_then(served) == Some(false) {
+        if port.and_then(&wanted) == Some(false) {
             continue;
         }
         let answers = |port| config.answers_challenges(&app.id, port);
@@ -109,14 +113,14 @@ pub(super) fn read(config: &Config, app: &App, wanted: &[bool]) -> LabelReport {
             position,
             exact_prefix,
         };
-        if name.is_recognised(value) {
+        let port = port.filter(|port| wanted(*port).is_some());
+        if name.needs_no_report(value, port) {
             continue;
         }
-        by_name.entry(name).or_default().push(NamedLabel {
-            key,
-            value,
-            port: port.filter(|port| served(*port).is_some()),
-        });
+        by_name
+            .entry(name)
+            .or_default()
+            .push(NamedLabel { key, value, port });
     }
     let mut report = LabelReport::default();
     let mut unknown = 0;
@@ -385,10 +389,18 @@ impl WrittenName<'_> {
         Identified::Unknown(compare.then(nearest).flatten())
     }
 
-    /// True if a value is read, of a label of which only some values are.
-    fn is_recognised(self, value: &str) -> bool {
+    /// True if a value is read, and no port is missing that it would have to guard.
+    fn needs_no_report(self, value: &str, port: Option<usize>) -> bool {
         let label = table::find(LabelPrefix::MarathonLb, self.text, self.position);
-        self.exact_prefix && label.is_some_and(|(_, label)| label.support.recognises(value))
+        self.exact_prefix
+            && label.is_some_and(|(_, label)| match label.support {
+                Support::Served(_) | Support::InPart { .. } => {
+                    port.is_some() || !is_about_access(label.name)
+                }
+                Support::ForIdioms { .. } | Support::Guard(_) | Support::Meaningless => {
+                    label.support.recognises(value)
+                }
+            })
     }
 }
 

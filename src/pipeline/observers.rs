@@ -35,7 +35,7 @@ impl Observers {
         if self.list.is_empty() {
             return;
         }
-        self.untold_apps.extend(changed.apps.iter().cloned());
+        self.untold_apps.extend(changed.apps.keys().cloned());
         self.untold_certificates |= changed.certificates;
     }
 

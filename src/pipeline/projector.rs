@@ -1,14 +1,14 @@
 //! The known state -> intents -> resources, in one step.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::intent::{AppCounts, AppIntent};
+use crate::intent::{AppCounts, AppIntent, Service};
 use crate::labels::{self, Intents};
 use crate::resources::{self, ClusterTemplate, Projection};
 use crate::snapshot::{Changes, Snapshot};
 use crate::state::State;
-use crate::state::app::AppId;
+use crate::state::app::{AppId, Few};
 use crate::state::problem::{Problem, Subject};
 
 /// Intents and resources that follow a state. A change costs what it touches.
@@ -25,8 +25,8 @@ pub struct Projected {
     pub resources: Changes,
     /// True if the problems differ.
     pub problems: bool,
-    /// The apps whose intents may differ.
-    pub apps: BTreeSet<AppId>,
+    /// The apps whose intents may differ, each with its services before.
+    pub apps: BTreeMap<AppId, Few<Arc<Service>>>,
     /// True if the certificates differ.
     pub certificates: bool,
 }
@@ -59,7 +59,7 @@ impl Projector {
         Projected {
             resources: changed.resources,
             problems,
-            apps: followed.apps.into_keys().collect(),
+            apps: followed.apps,
             certificates: changed.certificates,
         }
     }

@@ -140,8 +140,8 @@ impl Routes {
 
     /// Settles the hosts that changed.
     pub(super) fn settle(&mut self) -> Settled {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        dirty.extend(self.claims.take_changed());
+        let mut dirty = self.claims.take_changed();
+        dirty.append(&mut self.dirty);
         let wildcards = dirty.iter().filter(|name| name.starts_with('*'));
         let below: BTreeSet<Name> = wildcards
             .flat_map(|wildcard| self.challenges.hosts_below(wildcard))
@@ -155,8 +155,7 @@ impl Routes {
             problems: false,
         };
         let dirty: Vec<Name> = dirty.into_iter().collect();
-        let hosts = parallel::map(&dirty, |name| self.settled(name));
-        let hosts: Vec<_> = dirty.into_iter().zip(hosts).collect();
+        let hosts = parallel::map(&dirty, |name| (name.clone(), self.settled(name)));
         for (name, host) in every_second_first(hosts) {
             let [http, https] = self.set(&name, host);
             settled.tables = [settled.tables[0] | http, settled.tables[1] | https];

@@ -1234,6 +1234,7 @@ fn a_change_of_tasks_changes_one_assignment_alone() {
     let before = known(vec![app.clone(), labelled("/other", &[])]);
     let mut projection = full(&before);
     let snapshot = projection.snapshot().clone();
+    let services = projection.intents()["/web"].services.clone();
     let started = Event::AppChanged(listed(app, vec![task("t", 31_000)]));
     let after = reduce(before.clone(), started).0;
     let changed = projection.project(&after);
@@ -1244,7 +1245,7 @@ fn a_change_of_tasks_changes_one_assignment_alone() {
         Projected {
             resources: one,
             problems: false,
-            apps: ["/web".into()].into(),
+            apps: [("/web".into(), services)].into(),
             certificates: false,
         }
     );

@@ -52,7 +52,7 @@ enum ResourceBody {
     /// Bytes that are composed from shared ones whenever they are needed. Only those are kept that
     /// their JSON is made from.
     Composed(Arc<dyn Compose>),
-    Joined(Box<JoinedBody>),
+    Joined(Box<JoinedBody<dyn Join>>),
 }
 
 struct FlavouredBody {
@@ -61,10 +61,10 @@ struct FlavouredBody {
 }
 
 /// The same bytes for every flavour in two encodings, each joined when it is first needed.
-struct JoinedBody {
-    parts: Box<dyn Join>,
+struct JoinedBody<J: ?Sized> {
     encoded: OnceLock<Encoded>,
     other: OnceLock<Encoded>,
+    parts: J,
 }
 
 /// Parts that few resources have.
@@ -133,9 +133,9 @@ impl Resource {
     /// needed. `version` is a digest of all parts.
     pub fn joined(name: Name, version: Version, parts: impl Join + 'static) -> Self {
         let body = JoinedBody {
-            parts: Box::new(parts),
             encoded: OnceLock::new(),
             other: OnceLock::new(),
+            parts,
         };
         Self::new(name, version, ResourceBody::Joined(Box::new(body)))
     }

@@ -50,13 +50,11 @@ pub(crate) fn names_group(config: &Config, label: &SupportedLabel<'_>) -> bool {
 
 /// The fault of a value of `ENABLED` that is neither true nor false, which marathon-lb takes for false.
 pub(crate) fn unclear_enabled(label: &SupportedLabel<'_>) -> Option<(String, &'static str)> {
+    const FALSE: [&str; 7] = ["", "false", "f", "no", "n", "off", "0"];
     let is_enabled = label.label.name == ENABLED && label.label.position == Position::Port;
-    let value = label.text.value.trim().to_ascii_lowercase();
-    let is_false = matches!(
-        value.as_str(),
-        "" | "false" | "f" | "no" | "n" | "off" | "0"
-    );
-    (is_enabled && !is_false && !label.text.is_true()).then(|| {
+    let value = label.text.value.trim();
+    let is_false = || FALSE.iter().any(|it| value.eq_ignore_ascii_case(it));
+    (is_enabled && !is_false() && !label.text.is_true()).then(|| {
         let message = format!(
             "{} is neither true nor false, so the port is not served",
             quoted(label.text.value)
