@@ -7,6 +7,10 @@ use imbl::OrdMap;
 /// Number of items from which on their order matters.
 const MANY: usize = 64;
 
+/// Number of items that are made and put into maps at a time: the items of a first list, all made
+/// before any is in its place, would be held twice.
+pub const BATCH: usize = 4_096;
+
 /// Reorders items that come in the order of their keys, for a persistent map: every second one
 /// first, then those between them.
 ///

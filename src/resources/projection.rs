@@ -15,7 +15,7 @@ use super::vhds::{self, virtual_host_name};
 use super::{endpoints, listeners, secrets};
 use crate::intent::server_names::{PresentedCertificates, settle_names};
 use crate::intent::{AcmePort, AppIntent, Service};
-use crate::packing::every_second_first;
+use crate::packing::{BATCH, every_second_first};
 use crate::parallel;
 use crate::snapshot::{Changes, Kind, Resource, Snapshot};
 use crate::state::CertificateSet;
@@ -170,16 +170,19 @@ impl Projection {
     }
 
     fn project_backends(&mut self, changed: &[ChangedBackend<'_>], step: &mut Changed) {
-        let made = parallel::map(changed, |ChangedBackend { service, cluster }| {
-            let cluster = cluster.as_ref();
-            let cluster = cluster.map(|template| template.cluster(service.backend.name.clone()));
-            (cluster, endpoints::resource(service))
-        });
-        for (cluster, assignment) in every_second_first(made) {
-            if let Some(cluster) = cluster {
-                self.insert(Kind::Cluster, cluster, step);
+        for batch in changed.chunks(BATCH) {
+            let made = parallel::map(batch, |ChangedBackend { service, cluster }| {
+                let name = &service.backend.name;
+                let cluster = cluster.as_ref();
+                let cluster = cluster.map(|template| template.cluster(name.clone()));
+                (cluster, endpoints::resource(service))
+            });
+            for (cluster, assignment) in every_second_first(made) {
+                if let Some(cluster) = cluster {
+                    self.insert(Kind::Cluster, cluster, step);
+                }
+                self.insert(Kind::Endpoint, assignment, step);
             }
-            self.insert(Kind::Endpoint, assignment, step);
         }
     }
 
@@ -239,11 +242,15 @@ impl Projection {
             .into_iter()
             .filter(|table| *table != RouteTable::Https || settled.has_https);
         for table in tables {
-            let made = parallel::map(&settled.hosts, |host| self.routes.virtual_host(table, host));
-            for (host, virtual_host) in settled.hosts.iter().zip(made) {
-                match virtual_host {
-                    Some(virtual_host) => self.put(Kind::VirtualHost, virtual_host, step),
-                    None => self.remove(Kind::VirtualHost, &virtual_host_name(table, host), step),
+            for batch in settled.hosts.chunks(BATCH) {
+                let made = parallel::map(batch, |host| self.routes.virtual_host(table, host));
+                for (host, virtual_host) in batch.iter().zip(made) {
+                    match virtual_host {
+                        Some(virtual_host) => self.put(Kind::VirtualHost, virtual_host, step),
+                        None => {
+                            self.remove(Kind::VirtualHost, &virtual_host_name(table, host), step);
+                        }
+                    }
                 }
             }
         }

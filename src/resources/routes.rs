@@ -18,7 +18,7 @@ use super::vhds;
 use super::virtual_host::{ClusterRoute, encoded, of_winners, redirecting, to_cluster, to_solver};
 use crate::intent::conflicts::{Claim, Claims, settle_host};
 use crate::intent::{AcmePort, Service};
-use crate::packing::every_second_first;
+use crate::packing::{BATCH, every_second_first};
 use crate::parallel;
 use crate::snapshot::{Index, Kind, Name, Origin, Parts, Requirements, Resource, Version};
 use crate::state::app::AppId;
@@ -155,12 +155,14 @@ impl Routes {
             problems: false,
         };
         let dirty: Vec<Name> = dirty.into_iter().collect();
-        let hosts = parallel::map(&dirty, |name| (name.clone(), self.settled(name)));
-        for (name, host) in every_second_first(hosts) {
-            let [http, https] = self.set(&name, host);
-            settled.tables = [settled.tables[0] | http, settled.tables[1] | https];
-            if http || https {
-                settled.hosts.push(name);
+        for batch in dirty.chunks(BATCH) {
+            let hosts = parallel::map(batch, |name| (name.clone(), self.settled(name)));
+            for (name, host) in every_second_first(hosts) {
+                let [http, https] = self.set(&name, host);
+                settled.tables = [settled.tables[0] | http, settled.tables[1] | https];
+                if http || https {
+                    settled.hosts.push(name);
+                }
             }
         }
         settled.problems = std::mem::take(&mut self.problems_changed);
