@@ -9,6 +9,8 @@ mod access_log;
 #[cfg(test)]
 mod acme;
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 mod blue_green;
 #[cfg(test)]
 mod canaries;

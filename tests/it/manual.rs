@@ -1,7 +1,7 @@
 //! The manual: its tables are made from the code, its links lead somewhere, its names exist.
 
 mod names;
-mod page;
+pub(crate) mod page;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,6 +15,8 @@ use marathon_envoy::settings::marathon_lb_table;
 
 use names::{Flags, Variables, metrics_in};
 use page::Page;
+
+use crate::alerts;
 
 /// Largest README, in bytes: it is read on one sitting, everything else is in `docs/`.
 const README_LIMIT_BYTES: u64 = 8_000;
@@ -67,13 +69,14 @@ fn the_manual_lists_every_setting_and_every_metric() {
     )]
     let update = std::env::var_os("UPDATE").is_some_and(|value| value == "1");
     let metrics = Metrics::new().unwrap().table();
-    for (name, table) in [
-        ("settings", settings_table()),
-        ("metrics", metrics),
-        ("labels", labels::table()),
-        ("migrate", marathon_lb_table()),
+    for (page, name, table) in [
+        ("settings", "settings", settings_table()),
+        ("metrics", "alerts", alerts::rules::table()),
+        ("metrics", "metrics", metrics),
+        ("labels", "labels", labels::table()),
+        ("migrate", "migrate", marathon_lb_table()),
     ] {
-        let file = repository().join("docs").join(format!("{name}.md"));
+        let file = repository().join("docs").join(format!("{page}.md"));
         let page = fs::read_to_string(&file).unwrap();
         let made = with_table(&page, name, &table);
         if update {

@@ -2,7 +2,7 @@
 //! meanwhile becomes live.
 
 mod agents;
-mod dcos;
+pub(crate) mod dcos;
 mod events;
 mod health;
 mod leaders;

@@ -31,14 +31,14 @@ const DAEMON: &str = "control.plane";
 const ALL: u64 = 4;
 
 /// The files on both ends, and who signs for them.
-struct Files {
+pub(crate) struct Files {
     folder: TempDir,
-    authority: Authority,
+    pub(crate) authority: Authority,
 }
 
 impl Files {
     /// The daemon's certificate, and one for the proxy `edge`.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let files = Self {
             folder: TempDir::new().unwrap(),
             authority: Authority::new(),
@@ -63,13 +63,13 @@ impl Files {
         fs::rename(new, self.at(name)).unwrap();
     }
 
-    fn put_pair(&self, name: &str, bundle: &Bundle) {
+    pub(crate) fn put_pair(&self, name: &str, bundle: &Bundle) {
         self.put(&format!("{name}.pem"), &bundle.certificate_pem);
         self.put(&format!("{name}.key"), &bundle.key_pem);
     }
 
     /// An Envoy that shows the pair of that name.
-    fn showing(&self, name: &str) -> Tls {
+    pub(crate) fn showing(&self, name: &str) -> Tls {
         Tls {
             authority: self.at("ca.pem"),
             authority_secrets: None,
@@ -94,7 +94,7 @@ impl Files {
     }
 
     /// Has the environment speak TLS, with proxies of these names alone.
-    fn on(&self, plan: &mut Plan, names: &str) {
+    pub(crate) fn on(&self, plan: &mut Plan, names: &str) {
         plan.control_plane.tls = Some(self.tls());
         plan.control_plane.flags.extend([
             format!("--xds-cert-file={}", self.at("xds.pem").display()),

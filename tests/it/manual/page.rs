@@ -4,26 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A page of the manual.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(crate) struct Page {
     /// Its path in the repository.
-    pub(super) path: String,
-    pub(super) text: String,
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 /// A link to a file of the repository.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Link {
+pub(crate) struct Link {
     /// As it is written.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// The path in the repository that it leads to.
-    pub(super) file: String,
+    pub(crate) file: String,
     /// The heading there.
-    pub(super) anchor: Option<String>,
+    pub(crate) anchor: Option<String>,
 }
 
 /// A piece of code.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Code {
+pub(crate) enum Code {
     /// Between backticks, in a line of prose.
     Span(String),
     /// A line of a block between fences. One that ends with a backslash, or within quotation marks,
@@ -38,7 +38,7 @@ enum Line<'a> {
 }
 
 impl Page {
-    pub(super) fn new(path: String, text: String) -> Self {
+    pub(crate) fn new(path: String, text: String) -> Self {
         Self { path, text }
     }
 
@@ -59,14 +59,16 @@ impl Page {
         lines
     }
 
-    /// What the headings are called in links, as GitHub makes it.
-    pub(super) fn anchors(&self) -> BTreeSet<String> {
+    /// The headings: what each is called in links, as GitHub makes it, how deep it is, and the
+    /// position of its line.
+    fn headings(&self) -> Vec<(String, usize, usize)> {
         let mut count: BTreeMap<String, usize> = BTreeMap::new();
-        let mut anchors = BTreeSet::new();
-        for line in self.lines() {
+        let mut headings = Vec::new();
+        for (position, line) in self.lines().iter().enumerate() {
             let Line::Prose(line) = line else { continue };
             let title = line.trim_start_matches('#');
-            if title.len() == line.len() || !title.starts_with(' ') {
+            let depth = line.len() - title.len();
+            if depth == 0 || !title.starts_with(' ') {
                 continue;
             }
             let plain = without_targets(title.trim());
@@ -78,17 +80,39 @@ impl Page {
             });
             let anchor: String = kept.collect();
             let before = count.entry(anchor.clone()).or_default();
-            anchors.insert(match *before {
+            let unique = match *before {
                 0 => anchor,
                 before => format!("{anchor}-{before}"),
-            });
+            };
+            headings.push((unique, depth, position));
             *before += 1;
         }
-        anchors
+        headings
+    }
+
+    /// What the headings are called in links.
+    pub(crate) fn anchors(&self) -> BTreeSet<String> {
+        let headings = self.headings().into_iter();
+        headings.map(|(anchor, _, _)| anchor).collect()
+    }
+
+    /// The prose below a heading, up to the next one that is not deeper.
+    pub(crate) fn section(&self, anchor: &str) -> Option<String> {
+        let headings = self.headings();
+        let mut rest = headings.iter().skip_while(|(found, _, _)| found != anchor);
+        let (_, depth, begin) = rest.next()?;
+        let end = rest.find(|(_, other, _)| other <= depth);
+        let lines = self.lines();
+        let end = end.map_or(lines.len(), |(_, _, position)| *position);
+        let prose = lines[*begin..end].iter().filter_map(|line| match line {
+            Line::Prose(line) => Some(*line),
+            Line::Fenced(_) => None,
+        });
+        Some(prose.collect::<Vec<_>>().join("\n"))
     }
 
     /// The links to files of the repository; those to other places are left out.
-    pub(super) fn links(&self) -> Vec<Link> {
+    pub(crate) fn links(&self) -> Vec<Link> {
         let mut links = Vec::new();
         for line in self.lines() {
             let Line::Prose(line) = line else { continue };
@@ -132,7 +156,7 @@ impl Page {
     }
 
     /// Every piece of code.
-    pub(super) fn code(&self) -> Vec<Code> {
+    pub(crate) fn code(&self) -> Vec<Code> {
         let mut code = Vec::new();
         let mut open = String::new();
         for line in self.lines() {

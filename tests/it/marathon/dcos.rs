@@ -28,15 +28,15 @@ use crate::support::polls::until;
 use crate::support::{Plan, own_address};
 
 const UID: &str = "edge";
-const KEY: &str = include_str!("../../certificates/service-account.pem");
+pub(crate) const KEY: &str = include_str!("../../certificates/service-account.pem");
 const PUBLIC_KEY: &str = include_str!("../../certificates/service-account-public.pem");
-const OTHER_KEY: &str = include_str!("../../certificates/service-account-other.pem");
+pub(crate) const OTHER_KEY: &str = include_str!("../../certificates/service-account-other.pem");
 
-const DAYS: Duration = Duration::from_secs(5 * 24 * 60 * 60);
+pub(crate) const DAYS: Duration = Duration::from_secs(5 * 24 * 60 * 60);
 
 /// A Marathon behind DC/OS, at an address that is known before it starts, and the files that an
 /// operator has.
-struct Site {
+pub(crate) struct Site {
     /// Marathon may listen there, and nobody else.
     port: Port,
     authority: Authority,
@@ -44,7 +44,7 @@ struct Site {
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let this = Self {
             port: Port::bind((own_address(), 0).into()).unwrap(),
             authority: Authority::new(),
@@ -66,7 +66,7 @@ impl Site {
     }
 
     /// The account's file, with this key.
-    fn put_account(&self, scheme: &str, key: &str) {
+    pub(crate) fn put_account(&self, scheme: &str, key: &str) {
         let account = json!({
             "uid": UID,
             "private_key": key,
@@ -76,12 +76,12 @@ impl Site {
         self.put("account.json", &account.to_string());
     }
 
-    fn flag(&self, flag: &str, name: &str) -> String {
+    pub(crate) fn flag(&self, flag: &str, name: &str) -> String {
         format!("--marathon-{flag}={}", self.path(name).display())
     }
 
     /// DC/OS around Marathon, which listens here.
-    fn marathon(&self, token_life: Duration) -> Config {
+    pub(crate) fn marathon(&self, token_life: Duration) -> Config {
         Config {
             nodes: vec![self.port.address()],
             dcos: Some(Dcos {

@@ -1,6 +1,7 @@
 //! An authority, the certificates that it signs, and the folder where the daemon finds them.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use marathon_envoy::server::Security;
@@ -140,6 +141,11 @@ impl Folder {
             fs::remove_dir(&here).unwrap();
             fs::rename(away.path().join("volume"), here).unwrap();
         }
+    }
+
+    /// Moves it away, so that there is no folder any more.
+    pub(crate) fn withdraw(&self, to: &Path) {
+        fs::rename(self.0.path(), to).unwrap();
     }
 
     /// The flag with which a daemon watches it.

@@ -10,6 +10,7 @@ pub(crate) mod mirror;
 pub(crate) mod plane;
 pub(crate) mod polls;
 pub(crate) mod program;
+pub(crate) mod promql;
 pub(crate) mod traffic;
 
 use std::net::Ipv4Addr;
