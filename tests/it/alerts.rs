@@ -2,7 +2,7 @@
 //! and each fires for its fault and for no other.
 
 mod faults;
-mod promtool;
+pub(crate) mod promtool;
 pub(crate) mod rules;
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use promtool::Promtool;
-use rules::{Rule, rules};
+use rules::{Rule, path, rules};
 
 use crate::manual::page::Page;
 use crate::support::promql::{KnownMetrics, is_label};
@@ -121,6 +121,6 @@ fn every_rule_is_played() {
 #[test]
 fn promtool_reads_the_rules() {
     if let Some(promtool) = Promtool::find() {
-        promtool.reads_rules();
+        promtool.reads_rules(&path());
     }
 }

@@ -25,6 +25,8 @@ mod conformance;
 #[cfg(test)]
 mod control_planes;
 #[cfg(test)]
+mod dashboard;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod golden;

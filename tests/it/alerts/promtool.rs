@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,14 +23,14 @@ const SETTLED_MINUTES: u32 = 12;
 
 /// One answer of the daemon to Prometheus, and its time in seconds since 1970.
 #[derive(Clone)]
-pub(super) struct Scrape {
+pub(crate) struct Scrape {
     text: Option<String>,
     at: f64,
 }
 
 impl Scrape {
     /// What the daemon of an environment answers now; a failed scrape if it is away.
-    pub(super) async fn of(environment: &Environment) -> Self {
+    pub(crate) async fn of(environment: &Environment) -> Self {
         #[expect(
             clippy::disallowed_methods,
             reason = "times in metrics are those of the wall clock"
@@ -66,7 +66,7 @@ impl Scrape {
 }
 
 /// Prometheus' tool.
-pub(super) struct Promtool(PathBuf);
+pub(crate) struct Promtool(PathBuf);
 
 impl Promtool {
     /// The one that `PROMTOOL` names, else the one in `PATH`. None: says so, or fails where tests
@@ -75,7 +75,7 @@ impl Promtool {
         clippy::disallowed_methods,
         reason = "tests of other programs stand where settings stand"
     )]
-    pub(super) fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         if let Some(named) = std::env::var_os("PROMTOOL") {
             let named = PathBuf::from(named);
             assert!(named.is_file(), "PROMTOOL names no file: {named:?}");
@@ -105,14 +105,14 @@ impl Promtool {
         );
     }
 
-    /// The rules are rules.
-    pub(super) fn reads_rules(&self) {
-        self.run(&["check", "rules", path().to_str().unwrap()]);
+    /// A file of rules can be read.
+    pub(crate) fn reads_rules(&self, file: &Path) {
+        self.run(&["check", "rules", file.to_str().unwrap()]);
     }
 
     /// These alerts fire, each after its time, and no others, when a daemon goes from one scrape to
     /// another.
-    pub(super) fn fire(&self, well: &Scrape, faulty: &Scrape, alerts: &[&str]) {
+    pub(crate) fn fire(&self, well: &Scrape, faulty: &Scrape, alerts: &[&str]) {
         let rules = rules();
         let mut looks = vec![
             all_at(WELL_MINUTES - 1, &[]),
@@ -129,7 +129,7 @@ impl Promtool {
 
     /// These alerts, and no others, fire so many minutes after a daemon went from one scrape to
     /// another.
-    pub(super) fn fire_later(&self, well: &Scrape, faulty: &Scrape, minutes: u32, alerts: &[&str]) {
+    pub(crate) fn fire_later(&self, well: &Scrape, faulty: &Scrape, minutes: u32, alerts: &[&str]) {
         let looks = [all_at(WELL_MINUTES + minutes, alerts)];
         self.evaluate(well, faulty, minutes, &looks);
     }
