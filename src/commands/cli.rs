@@ -59,7 +59,7 @@ impl Cli {
     /// names it and the remedy; `--help` and `--version` end it with exit code 0.
     pub fn from_command_line() -> Self {
         let arguments = with_default_command(std::env::args_os());
-        let mut command = without_empty_variables(with_openbao_names(command()));
+        let mut command = without_empty_variables(with_openbao_names(command_line()));
         let parsed = command
             .try_get_matches_from_mut(arguments)
             .and_then(|matches| Self::from_arg_matches(&matches));
@@ -88,7 +88,7 @@ impl Cli {
 }
 
 /// Returns the command line's grammar. A negative number is a value, so that its setting names it.
-pub(super) fn command() -> clap::Command {
+pub fn command_line() -> clap::Command {
     Cli::command().mut_subcommands(|command| {
         let reads_apps = ["check", "translate"].contains(&command.get_name());
         command.mut_args(|argument| {
@@ -179,6 +179,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        command().debug_assert();
+        command_line().debug_assert();
     }
 }

@@ -13,6 +13,6 @@ mod text_table;
 mod translate;
 mod usage_error;
 
-pub use cli::{Cli, settings_table};
+pub use cli::{Cli, command_line, settings_table};
 #[cfg(feature = "demo")]
 use terminal::say;

@@ -110,7 +110,7 @@ mod tests {
     use crate::commands::Cli;
 
     fn told(line: &str) -> String {
-        let mut command = crate::commands::cli::command();
+        let mut command = crate::commands::cli::command_line();
         let error = command
             .try_get_matches_from_mut(line.split(' '))
             .unwrap_err();

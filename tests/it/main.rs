@@ -53,6 +53,8 @@ mod old_fleets;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]
+mod packaging;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod records;
