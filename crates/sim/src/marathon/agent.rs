@@ -11,8 +11,9 @@ use super::app::{App, Mode};
 use super::instance::{Condition, Instance};
 use super::shared::Shared;
 use super::task::heal;
-use super::world::{Agent, World};
+use super::world::{Agent, GIVEN_PORT_LIMIT, World};
 use crate::backend::Control;
+use crate::port::Port;
 
 /// Container addresses are `127.64.0.1` and up: loopback, and none that people use by hand.
 const CONTAINER_NETWORK: [u8; 2] = [127, 64];
@@ -167,12 +168,24 @@ pub(super) async fn bind(shared: &Shared, agent: usize, app: &App) -> io::Result
         .peek(|world| world.agents.get(agent).map(|agent| agent.config.address))
         .ok_or_else(none)?;
     let mut host = Vec::new();
+    let mut given = Vec::new();
     for port in &app.ports {
         host.push(match port.host {
             None => None,
+            Some(0) => {
+                let port = Port::bind((address, 0).into())?;
+                let listener = port.listen()?;
+                given.push(port);
+                Some(listener)
+            }
             Some(port) => Some(TcpListener::bind((address, port)).await?),
         });
     }
+    shared.with(|world| {
+        world.given_ports.extend(given);
+        let too_many = world.given_ports.len().saturating_sub(GIVEN_PORT_LIMIT);
+        world.given_ports.drain(..too_many);
+    });
     let numbers: Vec<Option<u16>> = host
         .iter()
         .map(|port| {

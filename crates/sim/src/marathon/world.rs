@@ -16,10 +16,13 @@ use super::clock::Clock;
 use super::config::{AgentConfig, Config, ListFault};
 use super::dcos::Gate;
 use super::instance::Instance;
+use crate::port::Port;
 
 /// Published events that are kept for readers of the log; a demo at 100 events per second keeps
 /// the last minutes.
 const LOG_LIMIT: usize = 16_384;
+/// Ports of ended tasks that are kept from other programs: as many as end while a proxy learns of it.
+pub(super) const GIVEN_PORT_LIMIT: usize = 128;
 /// Requests whose targets are kept; the counters are complete.
 const REQUEST_LIMIT: usize = 4096;
 
@@ -39,6 +42,9 @@ pub(super) struct World {
     pub(super) orphans: BTreeMap<u64, Instance>,
     pub(super) next_instance: u64,
     pub(super) next_container: u16,
+    /// The free ports that the last tasks were given. They stay bound when these end: a proxy that
+    /// has not heard of it yet must not reach whatever else the system would give the port to.
+    pub(super) given_ports: VecDeque<Port>,
     pub(super) agents: Vec<Agent>,
     pub(super) deployments: BTreeMap<String, Deployment>,
     pub(super) nodes: Vec<Node>,
@@ -208,6 +214,7 @@ impl World {
             orphans: BTreeMap::new(),
             next_instance: 0,
             next_container: 0,
+            given_ports: VecDeque::new(),
             agents: agents.collect(),
             deployments: BTreeMap::new(),
             nodes,
