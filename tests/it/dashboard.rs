@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::{Value, json};
+use sim::scenario::VaultPlan;
 use tempfile::TempDir;
 
-use crate::alerts::promtool::Promtool;
+use crate::alerts::promtool::{Promtool, Scrape};
+use crate::support::polls::metric_where;
 use crate::support::promql::{KnownMetrics, is_label};
+use crate::support::{app, environment, live};
 
 /// The width of Grafana's grid.
 const COLUMNS: u64 = 24;
@@ -178,4 +181,53 @@ fn every_expression_is_one_of_prometheus() {
     let file = folder.path().join("rules.yml");
     fs::write(&file, rules.to_string()).unwrap();
     promtool.reads_rules(&file);
+}
+
+/// Whatever a daemon that follows Marathon and Vault says of itself is seen, unless it is shown only
+/// while something is wrong.
+#[tokio::test]
+async fn a_daemon_that_is_well_is_seen_on_it() {
+    let Some(promtool) = Promtool::find() else {
+        return;
+    };
+    let state = TempDir::new().unwrap();
+    let environment = environment(|plan| {
+        let folder = state.path().join("state");
+        let flag = format!("--state-dir={}", folder.display());
+        plan.control_plane.flags.push(flag);
+        plan.vault = Some(VaultPlan {
+            domains: vec!["web.test".to_owned()],
+            ..VaultPlan::default()
+        });
+    })
+    .await;
+    let web = app("/web", "web.test", 1);
+    environment.marathon().create_app(web).await.unwrap();
+    live(&environment, "web.test", "/").await;
+    let written = ["outcome=\"ok\""];
+    metric_where(&environment, "record_writes_total", &written, |count| {
+        count > 0
+    })
+    .await;
+    let scrape = Scrape::of(&environment).await;
+    let dashboard = dashboard();
+    let known = KnownMetrics::new();
+    let charts = charts(&dashboard).into_iter();
+    let targets = charts.flat_map(|panel| list(&panel["targets"]));
+    let expressions = targets.map(|target| filled_in(text(&target["expr"])));
+    let seen: Vec<_> = expressions
+        .filter(|expression| {
+            let of_faults = [
+                "marathon_envoy_problems",
+                "marathon_envoy_refused_resources",
+            ];
+            let of_faults = of_faults.into_iter().any(|name| expression.contains(name));
+            let (names, _) = known.check(expression);
+            let mut metrics = names.metrics.iter();
+            metrics.all(|(name, _)| scrape.has(name)) && !of_faults && !expression.contains("!=")
+        })
+        .collect();
+    assert!(seen.len() > 25, "{seen:#?}");
+    promtool.shows(&scrape, &seen);
+    environment.stop().await.unwrap();
 }

@@ -42,10 +42,19 @@ impl Scrape {
         }
     }
 
+    /// Whether the daemon said anything of a metric.
+    pub(crate) fn has(&self, metric: &str) -> bool {
+        let mut lines = self.text.iter().flat_map(|text| text.lines());
+        lines.any(|line| {
+            let rest = line.strip_prefix(metric);
+            rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
+        })
+    }
+
     /// Its series with their values. Times are counted from [`WELL_MINUTES`] before this scrape.
     fn series(&self, start: f64) -> BTreeMap<String, f64> {
         let lines = self.text.iter().flat_map(|text| text.lines());
-        let lines = lines.filter(|line| !line.starts_with('#') && !line.contains("_bucket{"));
+        let lines = lines.filter(|line| !line.starts_with('#'));
         let mut series: BTreeMap<String, f64> = lines
             .map(|line| {
                 let (series, value) = line.rsplit_once(' ').unwrap();
@@ -126,6 +135,18 @@ impl Promtool {
     pub(crate) fn fire_later(&self, well: &Scrape, faulty: &Scrape, minutes: u32, alerts: &[&str]) {
         let looks = [all_at(WELL_MINUTES + minutes, alerts)];
         self.evaluate(well, faulty, minutes, &looks);
+    }
+
+    /// Each of these expressions has a value for a daemon that goes on as in this scrape.
+    pub(crate) fn shows(&self, scrape: &Scrape, expressions: &[String]) {
+        let looks = expressions.iter().map(|expression| {
+            json!({
+                "expr": format!("group({expression})"),
+                "eval_time": format!("{WELL_MINUTES}m"),
+                "exp_samples": [{ "labels": "{}", "value": 1 }],
+            })
+        });
+        self.evaluate(scrape, scrape, 1, &looks.collect::<Vec<_>>());
     }
 
     fn evaluate(&self, well: &Scrape, faulty: &Scrape, minutes: u32, looks: &[Value]) {
