@@ -185,7 +185,7 @@ fn every_variable_of_the_daemon_is_a_setting_and_its_value_can_be_read() {
 }
 
 #[test]
-fn prometheus_scrapes_the_daemons_admin_port() {
+fn prometheus_scrapes_the_daemons_admin_port_and_has_its_alerts() {
     let compose = Compose::read();
     let scraped: Value = serde_saphyr::from_str(&compose.content("prometheus")).unwrap();
     let target = format!(
@@ -193,6 +193,12 @@ fn prometheus_scrapes_the_daemons_admin_port() {
         port_of(compose.service(DAEMON), "ADMIN_LISTEN")
     );
     let job = &scraped["scrape_configs"][0];
+    assert_eq!(job["job_name"], "marathon-envoy", "as the alerts have it");
+    let rules = compose.service("prometheus").target_of("alerts");
+    let folder = compose.service("prometheus").target_of("prometheus");
+    let folder = folder.trim_end_matches("prometheus.yml");
+    let rules = rules.strip_prefix(folder).unwrap();
+    assert_eq!(scraped["rule_files"], serde_json::json!([rules]));
     assert_eq!(
         job["static_configs"][0]["targets"],
         serde_json::json!([target])
