@@ -50,7 +50,12 @@ impl Backlog {
     pub(super) fn take(&mut self) -> Option<Received<Vec<Event>>> {
         let at = self.heard_at?;
         let Self { events, .. } = std::mem::take(self);
-        Some(Received { at, value: events })
+        // It holds facts of many events.
+        Some(Received {
+            at,
+            value: events,
+            by: None,
+        })
     }
 
     fn add_one(&mut self, event: Event) {
@@ -230,7 +235,7 @@ mod tests {
         backlog.add(first);
         backlog.add(Received {
             at: at + std::time::Duration::from_secs(1),
-            value: vec![running("b", 1)],
+            ..Received::now(vec![running("b", 1)])
         });
         assert_eq!(backlog.len(), 2);
         assert_eq!(backlog.take().map(|heard| heard.at), Some(at));

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::client::{FetchAnswer, MarathonClient};
 use super::config::BaseUrl;
 use super::error::Error;
+use super::event_type::EventType;
 use super::fetch::{Fetch, FetchLimits};
 use crate::received::Received;
 use crate::state::event::Event;
@@ -36,6 +37,7 @@ pub(super) struct InFlight {
 struct Request {
     id: u64,
     fetch: Fetch,
+    by: Option<EventType>,
     base: BaseUrl,
     sent_at: Instant,
     since: LogPosition,
@@ -88,11 +90,18 @@ impl InFlight {
         self.next_id
     }
 
-    /// Notes a fetch that is sent now, by the task.
-    pub(super) fn sent(&mut self, id: u64, fetch: Fetch, base: BaseUrl, task: AbortHandle) {
+    /// Notes a fetch that is sent now, by the task, because of an event if that is known.
+    pub(super) fn sent(
+        &mut self,
+        id: u64,
+        (fetch, by): (Fetch, Option<EventType>),
+        base: BaseUrl,
+        task: AbortHandle,
+    ) {
         self.requests.push(Request {
             id,
             fetch,
+            by,
             base,
             sent_at: Instant::now(),
             since: self.heard.next(),
@@ -151,10 +160,20 @@ impl InFlight {
     /// since it was sent are known.
     pub(super) fn finish(&mut self, id: u64) -> Option<(FinishedFetch, bool)> {
         let Request {
-            fetch, base, since, ..
+            fetch,
+            by,
+            base,
+            since,
+            ..
         } = self.take(id)?;
         let is_whole = self.heard.has(since);
-        Some((FinishedFetch { fetch, base, since }, is_whole))
+        let finished = FinishedFetch {
+            fetch,
+            by,
+            base,
+            since,
+        };
+        Some((finished, is_whole))
     }
 
     /// Keeps an answer until the queue has capacity.
@@ -186,7 +205,12 @@ impl InFlight {
     pub(super) fn deliver(&mut self, limit: usize) -> Option<Delivery> {
         let Answered {
             fetch,
-            answer: Received { at, value: answer },
+            answer:
+                Received {
+                    at,
+                    value: answer,
+                    by,
+                },
             since,
         } = self.answers.pop_front()?;
         let Some(heard) = self.heard.since(since) else {
@@ -205,7 +229,11 @@ impl InFlight {
             self.heard.put(since, answer.clone(), limit);
         }
         self.trim();
-        Some(Delivery::Message(Received { at, value: events }))
+        Some(Delivery::Message(Received {
+            at,
+            value: events,
+            by,
+        }))
     }
 
     /// Forgets what is no longer needed; called whenever a fetch is done with.
@@ -236,6 +264,8 @@ impl InFlight {
 /// A fetch that has finished, until its answer is kept or dropped.
 pub(super) struct FinishedFetch {
     pub fetch: Fetch,
+    /// The event because of which it was sent, if that is known.
+    pub by: Option<EventType>,
     pub base: BaseUrl,
     since: LogPosition,
 }
@@ -342,7 +372,7 @@ mod tests {
             let id = self.in_flight.next_id();
             let task = self.tasks.spawn(std::future::pending());
             let base = BaseUrl::parse("http://m").unwrap();
-            self.in_flight.sent(id, fetch, base, task);
+            self.in_flight.sent(id, (fetch, None), base, task);
             id
         }
 

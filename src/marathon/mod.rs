@@ -32,6 +32,7 @@ mod tests;
 mod token_cache;
 pub mod translate;
 mod transport;
+mod triggers;
 mod wire;
 
 use std::sync::Arc;

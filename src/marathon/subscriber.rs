@@ -27,6 +27,7 @@ use super::resolve::{News, PendingNews, Resolver};
 use super::status;
 use super::stream::{EventStream, StreamLoss, StreamStep};
 use super::translate;
+use super::triggers::Triggers;
 use crate::metrics::Metrics;
 use crate::net::backoff::Backoff;
 use crate::net::source_status::StatusCell;
@@ -73,6 +74,8 @@ pub(super) struct Subscriber {
     failing: BTreeMap<&'static str, Instant>,
     /// The deployments that Marathon announced.
     plans: Plans,
+    /// The events because of which apps are asked for.
+    triggers: Triggers,
     /// Throttled log of events and answers that cannot be used.
     throttled_log: Throttle,
     /// Throttled log of lost streams; forgotten when one has held for a while.
@@ -129,6 +132,7 @@ impl Subscriber {
             fetches: Failover::new(&config.marathons),
             failing: BTreeMap::new(),
             plans: Plans::default(),
+            triggers: Triggers::default(),
             throttled_log: Throttle::new(LOG_INTERVAL, MOST_LOG_SUBJECTS),
             throttled_losses: Throttle::new(LOG_INTERVAL, MOST_LOG_SUBJECTS),
             resync_at: None,
@@ -248,19 +252,24 @@ impl Subscriber {
     }
 
     fn take(&mut self, event_type: &str, data: &[u8]) {
-        let kind = EventType::named(event_type).map_or("other", EventType::name);
-        self.metrics.events.with_label_values(&[kind]).inc();
+        let kind = EventType::named(event_type);
+        let name = kind.map(EventType::name);
+        let label = name.unwrap_or("other");
+        self.metrics.events.with_label_values(&[label]).inc();
         match translate::frame(event_type, data) {
             Ok(translated) => {
                 self.plans.add(translated.plan);
                 let stale = self.plans.changed(translated.change, translated.stale);
                 for stale in self.plans.posted(translated.posted, stale) {
+                    if let Some(kind) = kind {
+                        self.triggers.note(&stale, kind);
+                    }
                     if self.fetch_queue.add_announced(stale, Instant::now()) {
                         self.count_resync("event");
                     }
                 }
                 if !translated.events.is_empty() {
-                    self.pass_on(translated.events);
+                    self.pass_on(Received::now(translated.events).by(name));
                 }
             }
             Err(e) => {
@@ -284,10 +293,9 @@ impl Subscriber {
     }
 
     /// Hands facts on without waiting, behind those that wait for room already.
-    fn pass_on(&mut self, events: Vec<Event>) {
-        self.resolver.mention_agents_of(&events);
-        self.in_flight.hear(&events, self.config.heard_limit);
-        let heard = Received::now(events);
+    fn pass_on(&mut self, heard: Received<Vec<Event>>) {
+        self.resolver.mention_agents_of(&heard.value);
+        self.in_flight.hear(&heard.value, self.config.heard_limit);
         if self.backlog.is_empty() {
             match self.facts.try_send(heard) {
                 Ok(()) | Err(TrySendError::Closed(_)) => {}
@@ -370,6 +378,7 @@ impl Subscriber {
         self.fetch_tasks = JoinSet::new();
         self.in_flight = InFlight::default();
         self.fetch_queue.forget();
+        self.triggers.forget();
         self.failing.clear();
         self.resync_at = None;
     }

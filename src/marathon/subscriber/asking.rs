@@ -8,6 +8,7 @@ use super::{LIST_SLOW_AFTER, Subscriber};
 use crate::marathon::client::FetchAnswer;
 use crate::marathon::config::BaseUrl;
 use crate::marathon::error::Error;
+use crate::marathon::event_type::EventType;
 use crate::marathon::fetch::Fetch;
 use crate::marathon::in_flight::{self, Delivery, Fetched, FinishedFetch};
 use crate::marathon::status;
@@ -55,7 +56,8 @@ impl Subscriber {
         let (client, asked) = (self.client.clone(), fetch.clone());
         let asking = in_flight::fetch(client, base.clone(), asked, limits, id);
         let task = self.fetch_tasks.spawn(asking);
-        self.in_flight.sent(id, fetch, base, task);
+        let by = self.triggers.asked(&fetch);
+        self.in_flight.sent(id, (fetch, by), base, task);
     }
 
     /// Shows a list that has no answer for long, and gives up the latest of too many slow fetches.
@@ -102,7 +104,10 @@ impl Subscriber {
                     self.too_much_heard(&finished.fetch, fetched.took);
                 }
             }
-            Err(e) => self.failed(&finished.fetch, &finished.base, &e, fetched.took),
+            Err(e) => {
+                self.triggers.failed(&finished.fetch, finished.by);
+                self.failed(&finished.fetch, &finished.base, &e, fetched.took);
+            }
         }
         self.in_flight.trim();
     }
@@ -268,8 +273,12 @@ impl Subscriber {
         }
         self.resolver
             .mention_agents_of(std::slice::from_ref(&event));
-        self.in_flight
-            .answer(finished, Received { at, value: event });
+        let answer = Received {
+            at,
+            value: event,
+            by: finished.by.map(EventType::name),
+        };
+        self.in_flight.answer(finished, answer);
     }
 
     /// Shows whether the last list has the pods.

@@ -121,7 +121,7 @@ impl Bench {
                     let id = self.in_flight.next_id();
                     let task = self.tasks.spawn(std::future::pending());
                     let base = BaseUrl::parse("http://m").unwrap();
-                    self.in_flight.sent(id, fetch.clone(), base, task);
+                    self.in_flight.sent(id, (fetch.clone(), None), base, task);
                     self.asked.push((id, fetch, None));
                 }
             }
