@@ -28,10 +28,11 @@ use pages::Pages;
 
 pub use balancer_page::Balancer;
 pub use connections::listen;
+pub use query::parse_age;
 pub use request_check::Hosts;
 pub use row_page::Row;
 pub use snapshot_page::document;
-pub use sources::{Given, GivenTo, GivenVersions, MakeBalancer, Sources};
+pub use sources::{ChangesSince, Given, GivenTo, GivenVersions, MakeBalancer, Sources};
 
 /// Configuration of the admin port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -32,7 +32,7 @@ use crate::settings::{CertificateSource, Settings, XdsListen};
 use crate::snapshot::cell::cell;
 use crate::state::State;
 use crate::state::event::{Purpose, RefreshNeeded, Source};
-use crate::{admin, authz, files, log, marathon, server, v2, vault, xds};
+use crate::{admin, authz, changes, files, log, marathon, server, v2, vault, xds};
 
 use runtimes::Rooms;
 use views::{AdminPages, count_source};
@@ -119,6 +119,7 @@ impl Daemon {
         let proxies = xds::Proxies::new(self.settings.proxies, registry.clone(), metrics.clone());
         let old_fleets = v2::connect(self.settings.v2, registry.clone(), metrics.clone());
         let logins = authz::connect(metrics.clone());
+        let changes = changes::connect();
         let rejected = Arc::new(server::RejectedPeers::new(metrics.clone()));
         let Reload {
             files_and_marathon: reload,
@@ -136,6 +137,7 @@ impl Daemon {
         )
         .observed_by(old_fleets.observer)
         .observed_by([logins.observer])
+        .followed_by(changes.observer)
         .looking_again({
             let (files, vault) = (reload.clone(), reload_vault.clone());
             move |source| match source {
@@ -181,6 +183,7 @@ impl Daemon {
             registry: registry.clone(),
             proxies: proxies.clone(),
             rejected: rejected.clone(),
+            changes: changes.recent,
             identity: identities.clone(),
             identity_source: self.settings.security.identity().cloned(),
             statuses: statuses.clone(),

@@ -49,6 +49,8 @@
 //! - [`authz`] answers proxies that ask whether a request has the login of its service, as a service
 //!   of [`server`]. It observes the logins of each publication, and hashes passwords on threads of
 //!   their own.
+//! - [`changes`] notes what changed of which app, and by which event of Marathon, behind each
+//!   publication: the latest changes, for operators.
 //! - [`record`] keeps the last known good configuration on disk: it writes what [`pipeline`] applied,
 //!   and hands it back at a start, where the pipeline serves it until Marathon has listed its apps.
 //! - [`freshness`] decides when the served snapshot counts as stale, after a long silence of the
@@ -162,6 +164,8 @@ pub mod v2;
 pub mod authz;
 
 pub mod pipeline;
+
+pub mod changes;
 
 pub mod record;
 

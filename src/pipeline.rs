@@ -1,6 +1,7 @@
 //! The one loop: receive what was heard, drain the queue, reduce, project, publish once.
 
 mod agent_names;
+mod causes;
 mod config;
 mod gauges;
 mod losses;
@@ -9,6 +10,7 @@ mod problems;
 mod projector;
 mod restored;
 mod state_requests;
+mod step_observer;
 mod waits;
 mod world;
 
@@ -36,13 +38,16 @@ use gauges::count_of;
 use observers::Observers;
 use restored::RecordUse;
 use state_requests::StateRequest;
+use step_observer::Published;
 use waits::{NamesWait, Pace, TURN_WAIT, Unprojected};
 
+pub use causes::StepCauses;
 pub use config::Config;
 pub use problems::CurrentProblems;
 pub use projector::{Projected, Projector};
 pub use restored::ServedRecord;
 pub use state_requests::StateRequests;
+pub use step_observer::{AppliedStep, StepObserver};
 pub use world::{DEPARTED_KEPT, DepartedCluster, DepartedClusters, World};
 
 /// The most messages that are reduced before one publication: enough to take a whole burst, few
@@ -74,6 +79,9 @@ pub struct Pipeline {
     shared_departed: Arc<ArcSwap<DepartedClusters>>,
     published: bool,
     observers: Observers,
+    step_observer: Option<Box<dyn StepObserver>>,
+    /// The events since it was told last; noted for it alone.
+    causes: StepCauses,
     state_requests: StateRequests,
     requested_states: mpsc::Receiver<StateRequest>,
     problems: Arc<CurrentProblems>,
@@ -137,6 +145,8 @@ impl Pipeline {
             names_wait: NamesWait::Ahead,
             published: false,
             observers: Observers::default(),
+            step_observer: None,
+            causes: StepCauses::default(),
             state_requests,
             requested_states,
             problems: Arc::default(),
@@ -235,6 +245,11 @@ impl Pipeline {
             elapsed: self.started.elapsed(),
             unix_seconds: wall_clock(),
         });
+        if self.step_observer.is_some() {
+            for received in batch.iter() {
+                self.causes.note(received);
+            }
+        }
         let events = batch.drain(..).flat_map(|received| received.value);
         for event in std::iter::once(time).chain(events) {
             let (next, stale) = reduce(state, event);
@@ -264,17 +279,19 @@ impl Pipeline {
             return;
         };
         let before = std::mem::replace(&mut self.projected, self.state.clone());
-        if self.publish(&before) {
-            let waited = heard_at.elapsed();
+        let published = self.publish(&before);
+        if let Some(at) = published.at {
+            let waited = at.duration_since(heard_at);
             self.metrics
                 .event_to_publish_seconds
                 .observe(waited.as_secs_f64());
         }
+        self.tell_step(&before, &published, heard_at);
         self.follow_list();
     }
 
-    /// Brings the projection up to date and publishes it if it differs; says whether it did.
-    fn publish(&mut self, before: &State) -> bool {
+    /// Brings the projection up to date and publishes it if it differs.
+    fn publish(&mut self, before: &State) -> Published {
         let served = self.projector.snapshot().clone();
         let changed = self.projector.project(&self.state);
         self.note_departed(&served, &changed);
@@ -287,25 +304,33 @@ impl Pipeline {
             self.show_problems();
         }
         gauges::count_apps(self.projector.apps(), &self.metrics);
+        let is_first = !self.published;
         if !ready || (self.published && changed.resources.is_empty()) {
-            return false;
+            return Published {
+                changed,
+                at: None,
+                is_first: false,
+            };
         }
         let snapshot = self.projector.snapshot().clone();
         // Before it is published: it must not count as fresh for a moment.
         self.note_record_is_served();
         self.publisher.publish(snapshot, &changed.resources);
-        self.pace = Pace::FanOut {
-            since: Instant::now(),
-        };
+        let at = Instant::now();
+        self.pace = Pace::FanOut { since: at };
         self.metrics.publishes.inc();
-        if !self.published {
+        if is_first {
             self.published = true;
             self.names_wait = NamesWait::Over;
             self.metrics.agent_names_awaited.set(0);
             self.announce_first();
         }
         gauges::count_resources(self.projector.snapshot(), &self.metrics);
-        true
+        Published {
+            changed,
+            at: Some(at),
+            is_first,
+        }
     }
 
     /// Tells the observers of a publication once it is `ready`. Returns true if their problems
@@ -721,6 +746,52 @@ mod tests {
         bench.hears([Event::AppGone("/web".into())]);
         assert_eq!(news(), [(vec!["/web".to_owned()], None)]);
         assert!(problems.current().is_empty());
+    }
+
+    /// The apps of a step, by what, and whether it was published.
+    type Stepped = (Vec<String>, Vec<&'static str>, bool);
+
+    /// Writes down the steps that it is told of.
+    #[derive(Default)]
+    struct StepRecorder(Arc<Mutex<Vec<Stepped>>>);
+
+    impl StepObserver for StepRecorder {
+        fn stepped(&mut self, step: &AppliedStep<'_>) {
+            let apps = step.apps.keys().map(ToString::to_string).collect();
+            let is_published = step.published_at.is_some();
+            let stepped = (apps, step.causes.all(), is_published);
+            self.0.lock().unwrap().push(stepped);
+        }
+    }
+
+    #[test]
+    fn steps_are_told_from_the_first_publication_on_with_the_events_that_made_them() {
+        let mut bench = bench(vec![Source::Files]);
+        let recorder = StepRecorder::default();
+        let told = recorder.0.clone();
+        bench.pipeline = bench.pipeline.followed_by(Box::new(recorder));
+        let news = || std::mem::take(&mut *told.lock().unwrap());
+        bench.hears([all(vec![])]);
+        assert_eq!(news(), [], "nothing is published yet");
+        bench.hears([no_certificates(Source::Files)]);
+        assert_eq!(news(), [(vec![], vec!["list"], true)]);
+        let of_web = |by, is_published| [(vec!["/web".to_owned()], vec![by], is_published)];
+        bench.hears([Event::TaskChanged(update("/web", &task("a", 31_000)))]);
+        assert_eq!(news(), of_web("status_update_event", true));
+        let staging = Task {
+            condition: crate::state::app::TaskState::Staging,
+            ..task("b", 31_001)
+        };
+        bench.hears([Event::TaskChanged(update("/web", &staging))]);
+        assert_eq!(news(), of_web("status_update_event", false));
+        bench.hears([all(vec![task("a", 31_000), staging])]);
+        assert_eq!(news(), [], "nothing differs");
+        let posted = Received::now(vec![Event::AppGone("/web".into())]);
+        bench
+            .pipeline
+            .take(&mut vec![posted.by(Some("group_change_success"))]);
+        bench.pipeline.project();
+        assert_eq!(news(), of_web("group_change_success", true));
     }
 
     #[tokio::test(start_paused = true)]

@@ -56,6 +56,8 @@ const INDEX: &str = "marathon-envoy
             ?kind=app|certificate|agent|loss, or a kind of resource  ?name=NAME
 /proxies    the proxies and their progress; gone ones for an hour
             ?node=NODE
+/changes    what changed of which app in the last minutes, and by which event of Marathon
+            ?since=10m  ?app=NAME
 /rejected_peers
             peers rejected on the xDS port for their certificate within the last hour, and why
 
@@ -125,6 +127,7 @@ impl Pages {
             Page::Proxies(query) => self.proxies(query).await,
             Page::Balancer(page) => self.balancer(page).await,
             Page::ProcessIds => Ok(text(StatusCode::OK, format!("{}\n", std::process::id()))),
+            Page::Changes(query) => self.changes(query).await,
             Page::RejectedPeers => self.json(&self.sources.rejected).await,
         };
         answered.unwrap_or_else(|_: Broken| cannot_be_made())
@@ -272,6 +275,15 @@ impl Pages {
         let (pieces, kept_bytes) = made.await?;
         let body = self.maker.stream(pieces, kept_bytes);
         Ok(self::page(StatusCode::OK, TEXT, body))
+    }
+
+    async fn changes(&self, query: Query) -> Result<Response<PageBody>, Broken> {
+        let changes = self.sources.changes.clone();
+        let source = move || {
+            let app = query.app.as_ref();
+            changes(query.since, &|id| app.is_none_or(|app| app.matches(id)))
+        };
+        self.json(&(Arc::new(source) as JsonSource)).await
     }
 
     async fn proxies(&self, query: Query) -> Result<Response<PageBody>, Broken> {

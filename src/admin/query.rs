@@ -1,6 +1,7 @@
 //! Parameters of a page: filters of a list, and the part of it that is shown.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -20,6 +21,8 @@ pub(super) enum Parameter {
     Kind,
     Name,
     Node,
+    App,
+    Since,
     Limit,
     After,
 }
@@ -30,6 +33,9 @@ pub(super) struct Query {
     pub(super) kind: Option<String>,
     pub(super) name: Option<NamePattern>,
     pub(super) node: Option<String>,
+    pub(super) app: Option<NamePattern>,
+    /// Age of the oldest item.
+    pub(super) since: Option<Duration>,
     /// Most items of the page.
     pub(super) limit: Option<NonZeroUsize>,
     /// Cursor of the last item of the page before.
@@ -49,6 +55,8 @@ impl Parameter {
             Self::Kind => "kind",
             Self::Name => "name",
             Self::Node => "node",
+            Self::App => "app",
+            Self::Since => "since",
             Self::Limit => "limit",
             Self::After => "after",
         }
@@ -60,7 +68,8 @@ impl Query {
     ///
     /// # Errors
     ///
-    /// When it has another parameter, or a limit that is no number above zero; the error says so.
+    /// When it has another parameter, a limit that is no number above zero, or a time that is none;
+    /// the error says so.
     pub(super) fn parse(query: &str, known: &[Parameter]) -> Result<Self, String> {
         let mut parsed = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -73,6 +82,8 @@ impl Query {
                 Parameter::Kind => parsed.kind = Some(value),
                 Parameter::Name => parsed.name = Some(NamePattern::from(value)),
                 Parameter::Node => parsed.node = Some(value),
+                Parameter::App => parsed.app = Some(NamePattern::from(value)),
+                Parameter::Since => parsed.since = Some(parse_age(&value)?),
                 Parameter::After => parsed.after = Some(value),
                 Parameter::Limit => {
                     let limit = value.parse();
@@ -104,6 +115,27 @@ impl Query {
         let query = parameters.collect::<Vec<_>>().join("&");
         HeaderValue::from_str(&format!("<{path}?{query}>; rel=\"next\"")).ok()
     }
+}
+
+/// Parses an age: a number of seconds, or one of `s`, `m`, `h` or `d`, as in `10m`.
+///
+/// # Errors
+///
+/// When it is none; the error says so.
+pub fn parse_age(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|sign: char| sign.is_ascii_alphabetic());
+    let (number, unit) = text.split_at(digits.len());
+    let seconds = match unit {
+        "" | "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3_600),
+        "d" => Some(86_400),
+        _ => None,
+    };
+    let number = number.parse::<u64>().ok();
+    let age = seconds.and_then(|seconds| number?.checked_mul(seconds));
+    age.map(Duration::from_secs)
+        .ok_or_else(|| format!("{text:?} is no time: write 90s, 10m, 2h or 1d"))
 }
 
 impl NamePattern {
@@ -173,6 +205,31 @@ mod tests {
             assert_eq!(Query::parse(query, KNOWN).unwrap_err(), error);
         }
         assert_eq!(Query::parse("&&", KNOWN).unwrap(), Query::default());
+    }
+
+    #[test]
+    fn an_age_is_a_number_with_a_unit() {
+        for (text, seconds) in [
+            ("90", 90),
+            ("90s", 90),
+            ("10m", 600),
+            ("2h", 7_200),
+            ("1d", 86_400),
+        ] {
+            assert_eq!(parse_age(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in [
+            "",
+            "m",
+            "-1m",
+            "1.5h",
+            "10 m",
+            "10min",
+            "18446744073709551615d",
+        ] {
+            let error = format!("{text:?} is no time: write 90s, 10m, 2h or 1d");
+            assert_eq!(parse_age(text), Err(error));
+        }
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Sources {
     pub problems: Arc<dyn Fn() -> Arc<Vec<Problem>> + Send + Sync>,
     /// The proxies, a row each. Must not block for long.
     pub proxies: Arc<dyn Fn() -> Vec<Row> + Send + Sync>,
+    /// The latest changes of apps.
+    pub changes: Arc<ChangesSince>,
     /// Peers rejected on the xDS port lately, as JSON. Must not block for long.
     pub rejected: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Resources that proxies reject, each as a problem in JSON. Must not block for long.
@@ -44,6 +46,11 @@ pub struct Sources {
     /// block.
     pub reload_certificates: Option<Arc<dyn Fn() + Send + Sync>>,
 }
+
+/// The changes of that last time (all that are known without one) of the apps whose ids the function
+/// takes, as JSON. Must not block for long.
+pub type ChangesSince =
+    dyn Fn(Option<Duration>, &dyn Fn(&str) -> bool) -> serde_json::Value + Send + Sync;
 
 /// Makes the served ports of a publication. May take as long as a list of all apps.
 pub type MakeBalancer = Box<dyn FnOnce() -> Balancer + Send>;

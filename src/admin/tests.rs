@@ -112,6 +112,11 @@ fn sources(
         snapshot,
         problems: Arc::new(move || Arc::new(vec![problem.clone()])),
         proxies: Arc::new(|| ["edge-2", "edge-1"].map(proxy).into()),
+        changes: Arc::new(|since, is_shown| {
+            let apps = ["/shop/web", "/web"].into_iter();
+            let apps: Vec<_> = apps.filter(|app| is_shown(app)).collect();
+            json!({ "since": since.map(|since| since.as_secs()), "apps": apps })
+        }),
         rejected: Arc::new(|| json!([{ "peer": "10.0.0.9", "reason": "name" }])),
         refused: Arc::new(|| {
             let subject = json!({ "kind": "routes", "name": "http" });
@@ -1000,4 +1005,16 @@ async fn foreign_pages_are_turned_away_with_the_remedy() {
     let refused = &admin.metrics.admin_requests_refused;
     let count = |reason| refused.with_label_values(&[reason]).get();
     assert_eq!((count("host"), count("site")), (2, 1));
+}
+
+#[tokio::test]
+async fn changes_are_shown_by_app_and_age() {
+    let admin = admin_within(ConnectionLimits::default()).await;
+    let all = json!({ "since": null, "apps": ["/shop/web", "/web"] });
+    assert_eq!(admin.json("/changes").await, all);
+    let some = json!({ "since": 600, "apps": ["/shop/web"] });
+    assert_eq!(admin.json("/changes?since=10m&app=/shop*").await, some);
+    let (status, _, body) = admin.ask("GET", "/changes?since=soon").await;
+    let error = "\"soon\" is no time: write 90s, 10m, 2h or 1d: parameters are since, app\n";
+    assert_eq!((status, &*body), (400, error));
 }

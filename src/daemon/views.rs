@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::changes::RecentChanges;
 use crate::freshness::{RecordAge, SourceAge};
 use crate::metrics::Metrics;
 use crate::net::clock::wall_clock;
@@ -30,6 +31,7 @@ pub(super) struct AdminPages<F> {
     pub(super) registry: Arc<Registry>,
     pub(super) proxies: Arc<xds::Proxies>,
     pub(super) rejected: Arc<RejectedPeers>,
+    pub(super) changes: Arc<RecentChanges>,
     pub(super) identity: identity::Receiver,
     /// None if the xDS port speaks plaintext.
     pub(super) identity_source: Option<CertificateSource>,
@@ -51,6 +53,7 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
             registry,
             proxies,
             rejected,
+            changes,
             identity,
             identity_source,
             statuses,
@@ -89,6 +92,7 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
                 }
             }),
             proxies: Arc::new(move || registry.rows().into_iter().map(proxy_row).collect()),
+            changes: Arc::new(move |since, is_shown| changes.view(since, is_shown)),
             rejected: Arc::new(move || serde_json::json!(rejected.view(Instant::now()))),
             refused: Arc::new({
                 let (proxies, snapshot) = (proxies.clone(), snapshot.clone());

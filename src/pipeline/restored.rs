@@ -139,9 +139,11 @@ impl Pipeline {
             .looked(is_followed || may_be, Instant::now());
         match self.record_use {
             RecordUse::Due { .. } => {
-                self.unprojected = None;
+                let heard = self.unprojected.take();
+                let heard_at = heard.map_or_else(Instant::now, |heard| heard.heard_at);
                 let before = std::mem::replace(&mut self.projected, self.state.clone());
-                self.publish(&before);
+                let published = self.publish(&before);
+                self.tell_step(&before, &published, heard_at);
             }
             RecordUse::Unused | RecordUse::Held { .. } | RecordUse::Served => {}
         }

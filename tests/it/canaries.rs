@@ -94,7 +94,14 @@ impl Said {
 
     /// The pages of its admin port, and what `status` prints.
     async fn hears_pages(&mut self, when: &str, admin: SocketAddr) {
-        for path in ["/", "/readyz", "/snapshot", "/proxies", "/metrics"] {
+        for path in [
+            "/",
+            "/readyz",
+            "/snapshot",
+            "/proxies",
+            "/changes",
+            "/metrics",
+        ] {
             let page = page_at(admin, path).await.unwrap();
             assert!(!page.is_empty(), "{path}");
             self.hears(&format!("{path}, {when}"), page);

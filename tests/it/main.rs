@@ -57,6 +57,8 @@ mod packaging;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod recent_changes;
+#[cfg(test)]
 mod records;
 #[cfg(test)]
 mod refused_certificates;

@@ -22,6 +22,8 @@ pub(super) enum Page {
     Snapshot(Filter),
     Problems(ProblemFilter),
     Proxies(Query),
+    /// The latest changes of apps.
+    Changes(Query),
     RejectedPeers,
     /// A page of marathon-lb's.
     Balancer(BalancerPage),
@@ -66,6 +68,7 @@ impl Page {
                 Self::Problems(filter.map_err(PageRefusal::BadQuery)?)
             }
             "/proxies" => Self::Proxies(parameters(row_page::PARAMETERS)?),
+            "/changes" => Self::Changes(parameters(&[Parameter::Since, Parameter::App])?),
             "/rejected_peers" => Self::RejectedPeers,
             "/haproxy" if is_statistics(query.unwrap_or_default()) => {
                 Self::Balancer(BalancerPage::Statistics)
@@ -87,6 +90,7 @@ impl Page {
             | Self::Snapshot(_)
             | Self::Problems(_)
             | Self::Proxies(_)
+            | Self::Changes(_)
             | Self::RejectedPeers
             | Self::Balancer(_)
             | Self::ProcessIds => ("GET, HEAD", method == Method::GET || method == Method::HEAD),
@@ -110,6 +114,7 @@ impl Page {
             | Self::Snapshot(_)
             | Self::Problems(_)
             | Self::Proxies(_)
+            | Self::Changes(_)
             | Self::RejectedPeers
             | Self::Balancer(_)
             | Self::ProcessIds

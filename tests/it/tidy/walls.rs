@@ -11,6 +11,10 @@ const ROOMS: &str = "
 admin       | labels::Rank labels::ServedPort labels::ServedTask metrics                      |
             | net::source_status net::throttle snapshot state::problem                       |
 authz       | intent metrics net::blocking server state::app state::problem                  |
+changes     | net::clock pipeline::AppliedStep pipeline::StepObserver state                  | requests envoy
+changes::compare | intent state                                                             | io clock chance logs json envoy
+changes::phrase |                                                                          | io clock chance logs json envoy
+changes::ring | state::app::AppId                                                          | io clock chance logs json envoy
 commands    | *                                                                              |
 core_dumps  |                                                                                | logs requests envoy
 daemon      | *                                                                              | envoy

@@ -1,0 +1,35 @@
+//! Changes of apps in the last minutes: what differs, and by which event of Marathon.
+//!
+//! [`pipeline`](crate::pipeline) tells each step of the state behind its publication. The apps that it
+//! touches are compared with what they were, in short phrases, and the latest changes are kept in a
+//! ring. A step that touches many apps, as the first list does, is one change.
+
+mod compare;
+mod observer;
+mod phrase;
+mod recent;
+mod ring;
+
+use std::sync::Arc;
+
+use crate::pipeline::StepObserver;
+use observer::ChangeObserver;
+
+pub use recent::RecentChanges;
+
+/// Parts of the room, for the daemon to connect.
+pub struct ChangesConnections {
+    /// The observer that notes changes.
+    pub observer: Box<dyn StepObserver>,
+    /// What it has noted.
+    pub recent: Arc<RecentChanges>,
+}
+
+/// Creates an observer, and what it notes.
+pub fn connect() -> ChangesConnections {
+    let recent = Arc::new(RecentChanges::default());
+    ChangesConnections {
+        observer: Box::new(ChangeObserver(recent.clone())),
+        recent,
+    }
+}

@@ -1,0 +1,78 @@
+//! Journeys of changes as an operator reads them: what differs, and by which event of Marathon.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use sim::marathon::{self, Cluster};
+use tempfile::TempDir;
+
+use crate::support::app;
+use crate::support::polls::{page_at, until};
+use crate::support::program::{Program, asked_to_end};
+
+/// A daemon that follows a Marathon with one app of two tasks.
+async fn daemon() -> (Cluster, Program, tokio::process::Child, SocketAddr) {
+    let marathon = Cluster::start(marathon::Config::default()).await.unwrap();
+    let web = app("/web", "a.test", 2);
+    marathon.create_app(web).await.unwrap();
+    marathon.settled("/web", 2).await.unwrap();
+    let folder = TempDir::new().unwrap();
+    let socket = folder.path().join("xds.sock");
+    let flags = vec![
+        format!("--marathon={}", marathon.urls().join(",")),
+        format!("--xds-listen=unix:{}", socket.display()),
+        "--admin-listen=127.0.0.1:0".to_owned(),
+        "--log-format=json".to_owned(),
+    ];
+    let mut program = Program::new(folder, flags);
+    let (child, admin) = program.start().await;
+    (marathon, program, child, admin)
+}
+
+/// Waits for the change that has this text; that.
+async fn change(admin: SocketAddr, query: &str, text: &str) -> Value {
+    until(text, async || {
+        let page = page_at(admin, &format!("/changes{query}")).await;
+        let page = page.unwrap_or_default();
+        let shown: Value = serde_json::from_str(&page).unwrap_or_default();
+        let changes = shown["changes"].as_array().cloned().unwrap_or_default();
+        let has_text = |change: &&Value| change["what"].to_string().contains(text);
+        changes.iter().find(has_text).cloned().ok_or(page)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_told_with_its_event_when_it_is_published() {
+    let (marathon, _program, child, admin) = daemon().await;
+    let first = change(admin, "", "first configuration: apps 1").await;
+    assert_eq!(
+        (&first["app"], &first["by"]),
+        (&json!(null), &json!(["list"]))
+    );
+
+    marathon.scale("/web", 3).await.unwrap();
+    let scaled = change(admin, "?app=/web", "tasks 2 -> 3: came: web.").await;
+    assert_eq!(scaled["app"], "/web");
+    assert_eq!(scaled["by"], json!(["status_update_event"]));
+    assert!(scaled["published_after_seconds"].is_f64(), "{scaled}");
+
+    let labels = json!({ "HAPROXY_GROUP": "external", "HAPROXY_0_VHOST": "b.test" });
+    let update = json!({ "labels": labels });
+    marathon.update_app("/web", update).await.unwrap();
+    let moved = change(admin, "?since=1h&app=/w*", "hosts a.test -> b.test").await;
+    let by: Vec<String> = serde_json::from_value(moved["by"].clone()).unwrap();
+    let of_posts = ["api_post_event", "group_change_success"];
+    assert!(
+        by.iter().any(|event| of_posts.contains(&&**event)),
+        "{moved}"
+    );
+
+    marathon.delete("/web").await.unwrap();
+    change(admin, "", "gone: had").await;
+    let others = page_at(admin, "/changes?app=/other").await.unwrap();
+    let others: Value = serde_json::from_str(&others).unwrap();
+    assert_eq!(others["changes"].as_array().unwrap().len(), 1, "{others}");
+    assert!(asked_to_end(child).await.success());
+    marathon.shutdown().await;
+}
