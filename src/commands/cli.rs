@@ -7,7 +7,7 @@ use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::terminal::{USAGE, say};
 use super::usage_error::usage_error;
-use super::{bootstrap, check, serve, status, translate};
+use super::{bootstrap, changes, check, serve, status, translate};
 use crate::settings::{Typed, with_openbao_names, without_empty_variables};
 
 /// The version of the program and the revision of its sources, as `--version` prints them.
@@ -48,6 +48,10 @@ enum Command {
     Translate(translate::TranslateArguments),
     /// Print the state of a running daemon and of its proxies.
     Status(status::StatusArguments),
+    /// Print what changed of which app lately, and by which event of Marathon.
+    ///
+    /// Exit code 0, or 1 when no daemon answers and 2 for bad usage.
+    Changes(changes::ChangesArguments),
     /// Play everything on this machine: a simulated Marathon, this daemon, a real Envoy, and a
     /// load on it. The first run fetches Envoy.
     #[cfg(feature = "demo")]
@@ -81,6 +85,7 @@ impl Cli {
             Command::Check(arguments) => check::run(&arguments),
             Command::Translate(arguments) => translate::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),
+            Command::Changes(arguments) => changes::run(&arguments),
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => super::demo::run(&arguments),
         }

@@ -1,7 +1,9 @@
-//! The commands of the binary: `serve`, `bootstrap`, `check`, `translate`, `status`, `demo`.
+//! The commands of the binary: `serve`, `bootstrap`, `check`, `translate`, `status`, `changes`, `demo`.
 
+mod admin_port;
 mod apps_input;
 pub mod bootstrap;
+mod changes;
 mod check;
 mod cli;
 #[cfg(feature = "demo")]

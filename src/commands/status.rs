@@ -2,94 +2,32 @@
 
 mod table;
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bytes::Bytes;
-use clap::{Args, ValueEnum};
-use http::{StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
-use super::bootstrap::reachable;
+use super::admin_port::{AdminPort, OutputForm, asked, json_page, page, print};
 use super::terminal::say;
 use crate::daemon::Causes;
 use crate::net::source_status::SourceState;
-use crate::settings::socket_address;
 use table::{ProxyRow, proxies_table, rejected_table};
+
+pub use super::admin_port::Error;
 
 /// Arguments of `status`.
 #[derive(Args, Clone, Debug)]
 pub struct StatusArguments {
-    /// Address of the daemon's admin port.
-    #[arg(
-        long,
-        env = "ADMIN_LISTEN",
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1:5001",
-        value_parser = socket_address
-    )]
-    admin_listen: SocketAddr,
+    #[command(flatten)]
+    admin: AdminPort,
 
     /// Form of the output: a table, or the pages of the admin port as one JSON object.
     #[arg(long, value_name = "table|json", default_value = "table")]
     output: OutputForm,
 }
-
-/// Form of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum OutputForm {
-    Table,
-    Json,
-}
-
-/// Reason for which there is no table.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The runtime cannot be started.
-    #[error("cannot start threads")]
-    Threads(#[source] std::io::Error),
-    /// The address makes no URL.
-    #[error("{0} is no address that can be asked")]
-    Address(SocketAddr),
-    /// No daemon answers at the address.
-    #[error("no daemon answers at {address}; is it running, and is that its ADMIN_LISTEN?")]
-    Ask {
-        /// The address.
-        address: SocketAddr,
-        /// The error of the client.
-        source: hyper_util::client::legacy::Error,
-    },
-    /// The answer breaks off.
-    #[error("the answer breaks off")]
-    Read(#[source] hyper::Error),
-    /// The answer takes too long.
-    #[error("no answer from {0} within {LIMIT:?}")]
-    Slow(SocketAddr),
-    /// Another program answers.
-    #[error("{address} answers {status}; it is no admin port of this program")]
-    Stranger {
-        /// The address.
-        address: SocketAddr,
-        /// The status of its answer.
-        status: StatusCode,
-    },
-    /// The answer is not that of an admin port.
-    #[error("the answer cannot be read")]
-    Parse(#[source] serde_json::Error),
-    /// The table cannot be printed.
-    #[error("cannot print")]
-    Print(#[source] std::io::Error),
-}
-
-/// Time limit of the daemon's answer, which takes well below a second for 1,000 proxies.
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// Time for which a proxy may take to accept a resource before it lags.
 const LAG: Duration = Duration::from_secs(10);
@@ -111,21 +49,13 @@ pub(super) fn run(arguments: &StatusArguments) -> ExitCode {
 
 /// True if all is well.
 fn ask_and_print(arguments: &StatusArguments) -> Result<bool, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::Threads)?;
-    let status = runtime.block_on(status(arguments.admin_listen))?;
+    let status = asked(status(arguments.admin.address()))?;
     let (text, is_well) = (status.text()?, status.is_well()?);
     let text = match arguments.output {
         OutputForm::Table => text,
         OutputForm::Json => format!("{:#}\n", status.json()),
     };
-    let mut output = std::io::stdout();
-    output
-        .write_all(text.as_bytes())
-        .and_then(|()| output.flush())
-        .map_err(Error::Print)?;
+    print(&text)?;
     Ok(is_well)
 }
 
@@ -194,45 +124,11 @@ impl DaemonStatus {
 ///
 /// When the daemon does not answer, or another program does.
 pub async fn status(admin: SocketAddr) -> Result<DaemonStatus, Error> {
-    let admin = SocketAddr::new(reachable(admin.ip()), admin.port());
     let readiness = page(admin, "/readyz").await?;
-    let json = async |path| {
-        let page = page(admin, path).await?;
-        serde_json::from_slice(&page).map_err(Error::Parse)
-    };
     Ok(DaemonStatus {
         readiness: String::from_utf8_lossy(&readiness).into_owned(),
-        daemon: json("/status").await?,
-        proxies: json("/proxies").await?,
-        rejected_peers: json("/rejected_peers").await?,
+        daemon: json_page(admin, "/status").await?,
+        proxies: json_page(admin, "/proxies").await?,
+        rejected_peers: json_page(admin, "/rejected_peers").await?,
     })
-}
-
-async fn page(admin: SocketAddr, path: &str) -> Result<Bytes, Error> {
-    let uri = Uri::builder()
-        .scheme("http")
-        .authority(admin.to_string())
-        .path_and_query(path)
-        .build()
-        .map_err(|_| Error::Address(admin))?;
-    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let asked = async {
-        let answer = client.get(uri).await.map_err(|source| Error::Ask {
-            address: admin,
-            source,
-        })?;
-        let status = answer.status();
-        // 503 is "not ready", with the reason.
-        if status != StatusCode::OK && status != StatusCode::SERVICE_UNAVAILABLE {
-            return Err(Error::Stranger {
-                address: admin,
-                status,
-            });
-        }
-        let body = answer.into_body().collect().await.map_err(Error::Read)?;
-        Ok(body.to_bytes())
-    };
-    timeout(LIMIT, asked)
-        .await
-        .map_err(|_| Error::Slow(admin))?
 }

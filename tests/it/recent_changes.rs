@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use sim::marathon::{self, Cluster};
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use crate::support::app;
 use crate::support::polls::{page_at, until};
@@ -42,6 +43,20 @@ async fn change(admin: SocketAddr, query: &str, text: &str) -> Value {
     .await
 }
 
+/// What `marathon-envoy changes` prints.
+async fn printed(admin: SocketAddr, arguments: &[&str]) -> String {
+    let printed = Command::new(env!("CARGO_BIN_EXE_marathon-envoy"))
+        .arg("changes")
+        .args(arguments)
+        .arg(format!("--admin-listen={admin}"))
+        .env_clear()
+        .output()
+        .await
+        .unwrap();
+    assert!(printed.status.success(), "{printed:?}");
+    String::from_utf8(printed.stdout).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_told_with_its_event_when_it_is_published() {
     let (marathon, _program, child, admin) = daemon().await;
@@ -67,6 +82,17 @@ async fn a_change_is_told_with_its_event_when_it_is_published() {
         by.iter().any(|event| of_posts.contains(&&**event)),
         "{moved}"
     );
+
+    let printed = printed(admin, &["/web", "--since=1h"]).await;
+    let of_hosts = printed.lines().find(|line| line.contains("hosts a.test"));
+    assert!(
+        of_hosts.is_some_and(|line| line.contains(&by.join(", "))),
+        "{printed}"
+    );
+    let page = serde_json::from_str::<Value>(&self::printed(admin, &["--output=json"]).await);
+    assert_eq!(page.unwrap()["changes"][0]["what"], first["what"]);
+    let none = self::printed(admin, &["/other", "--since=0"]).await;
+    assert_eq!(none, "no changes in this time\n");
 
     marathon.delete("/web").await.unwrap();
     change(admin, "", "gone: had").await;
