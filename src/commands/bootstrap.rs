@@ -8,6 +8,7 @@ mod tls;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -41,12 +42,20 @@ pub struct BootstrapArguments {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901", value_parser = socket_address)]
     envoy_admin: SocketAddr,
 
+    /// Most connections of clients to one Envoy, on all of its listeners together: as marathon-lb's
+    /// `maxconn`. Those beyond are closed at once.
+    #[arg(long, value_name = "COUNT", default_value_t = MAX_CONNECTIONS)]
+    max_connections: NonZeroU32,
+
     #[command(flatten)]
     tls: TlsArguments,
 
     #[command(flatten)]
     link: Link,
 }
+
+/// The default limit of client connections: `maxconn` of marathon-lb's template.
+const MAX_CONNECTIONS: NonZeroU32 = NonZeroU32::new(50_000).unwrap();
 
 /// Values of a bootstrap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +70,8 @@ pub struct Config {
     pub cluster_name: String,
     /// Address of Envoy's admin port (`--envoy-admin`).
     pub envoy_admin: SocketAddr,
+    /// Most connections of clients to one Envoy (`--max-connections`).
+    pub max_connections: NonZeroU32,
     /// Delay between an answer and the next poll, plus up to as much again at random
     /// (`REFRESH_DELAY`). At least 10 ms: below 1 ms Envoy 1.40 crashes.
     pub refresh_delay: Duration,
@@ -102,6 +113,7 @@ impl Default for Config {
             )))],
             cluster_name: "xds_cluster".to_owned(),
             envoy_admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
+            max_connections: MAX_CONNECTIONS,
             refresh_delay: Duration::from_millis(200),
             tls: None,
         }
@@ -149,6 +161,7 @@ impl BootstrapArguments {
             control_planes,
             cluster_name: self.link.cluster_name()?,
             envoy_admin: self.envoy_admin,
+            max_connections: self.max_connections,
             refresh_delay: self.link.refresh_delay()?.unwrap_or(defaults.refresh_delay),
         })
     }

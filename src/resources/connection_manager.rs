@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use envoy_api::any;
 use envoy_api::envoy::config::core::v3::http_protocol_options::HeadersWithUnderscoresAction;
-use envoy_api::envoy::config::core::v3::{Http1ProtocolOptions, HttpProtocolOptions};
+use envoy_api::envoy::config::core::v3::{
+    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions,
+};
 use envoy_api::envoy::config::listener::v3 as api;
 use envoy_api::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use hcm::http_connection_manager::{
@@ -34,6 +36,15 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// in which a client that is still sending can read it. By default, 1 s, for which every client that
 /// reads to the end of the connection has to wait.
 const CLOSE_DELAY: Duration = Duration::from_millis(100);
+
+/// Requests at a time over one connection with HTTP/2, and bytes of bodies that Envoy takes for one of
+/// them, and for all, before it has passed them on
+/// ([`http2_protocol_options`](https://www.envoyproxy.io/docs/envoy/latest/configuration/best_practices/edge)):
+/// what Envoy's advice for an edge says, and HAProxy does. Envoy's defaults would hold megabytes of
+/// each of a thousand requests.
+const STREAMS: u32 = 100;
+const STREAM_WINDOW_BYTES: u32 = 64 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
 /// Host of a request over HTTP/1.0 without one
 /// ([`default_host_for_http_10`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/protocol.proto#envoy-v3-api-field-config-core-v3-http1protocoloptions-default-host-for-http-10)):
@@ -69,6 +80,12 @@ pub(super) fn filter(config: &Config, flavour: Flavour, table: &str) -> api::Fil
             default_host_for_http_10: NO_HOST.to_owned(),
             ignore_http_11_upgrade: upgrades::ignored(),
             ..header_case::downstream()
+        }),
+        http2_protocol_options: Some(Http2ProtocolOptions {
+            max_concurrent_streams: Some(STREAMS),
+            initial_stream_window_size: Some(STREAM_WINDOW_BYTES),
+            initial_connection_window_size: Some(CONNECTION_WINDOW_BYTES),
+            ..Http2ProtocolOptions::default()
         }),
         // The answers' `Server` stays the app's own.
         server_header_transformation: ServerHeaderTransformation::PassThrough.into(),

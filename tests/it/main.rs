@@ -29,6 +29,8 @@ mod dashboard;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod edge_limits;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod hostile_labels;

@@ -44,6 +44,7 @@ pub fn yaml(config: &Config) -> String {
                 .unwrap_or_default(),
         )
         .replace("{admin}", &socket_address(config.envoy_admin))
+        .replace("{max_connections}", &config.max_connections.to_string())
         .replace("{refresh_delay}", &text(&seconds(config.refresh_delay)))
         .replace("{cluster_name}", &text(config.cluster_name.as_ref()))
 }
@@ -143,6 +144,8 @@ admin:
   # Whoever reaches this port can stop Envoy and read its configuration: keep it on loopback.
   address:
     socket_address: {admin}
+  # Who looks why Envoy is full must reach it then.
+  ignore_global_conn_limit: true
 
 {sources}
 static_resources:
@@ -169,6 +172,16 @@ static_resources:
           keepalive_time: 30
           keepalive_interval: 10
           keepalive_probes: 3
+
+overload_manager:
+  resource_monitors:
+    # Connections of clients to all listeners together; those beyond are closed at once. Without a
+    # limit a flood of them takes all file descriptors, and none is left for the applications: let
+    # `ulimit -n` be twice this number (bootstrap --max-connections).
+    - name: envoy.resource_monitors.global_downstream_max_connections
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig
+        max_active_downstream_connections: {max_connections}
 "#;
 
 /// DNS options of a cluster with names.
