@@ -265,6 +265,13 @@ impl Daemon {
             }
         });
         rooms.serve({
+            let (log, token) = (changes.log, token.clone());
+            async move {
+                log.run(token).await;
+                Ok("the log of changes")
+            }
+        });
+        rooms.serve({
             let (xds, mut config) = (self.xds, self.settings.xds);
             let health = xds::health_service(is_serving);
             config.server.services = [old_fleets.service, health, logins.service]

@@ -5,6 +5,8 @@
 //! ring. A step that touches many apps, as the first list does, is one change.
 
 mod compare;
+mod line_pace;
+mod log_lines;
 mod observer;
 mod phrase;
 mod recent;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use crate::pipeline::StepObserver;
 use observer::ChangeObserver;
 
+pub use log_lines::ChangeLog;
 pub use recent::RecentChanges;
 
 /// Parts of the room, for the daemon to connect.
@@ -23,13 +26,20 @@ pub struct ChangesConnections {
     pub observer: Box<dyn StepObserver>,
     /// What it has noted.
     pub recent: Arc<RecentChanges>,
+    /// Its log, which is to [run](ChangeLog::run).
+    pub log: Arc<ChangeLog>,
 }
 
 /// Creates an observer, and what it notes.
 pub fn connect() -> ChangesConnections {
     let recent = Arc::new(RecentChanges::default());
+    let log = Arc::new(ChangeLog::new());
     ChangesConnections {
-        observer: Box::new(ChangeObserver(recent.clone())),
+        observer: Box::new(ChangeObserver {
+            recent: recent.clone(),
+            log: log.clone(),
+        }),
         recent,
+        log,
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::compare::{AppView, phrases};
+use super::log_lines::ChangeLog;
 use super::phrase::{ChangeKind, Phrase};
 use super::recent::RecentChanges;
 use super::ring::Change;
@@ -18,18 +19,25 @@ const MOST_OF_A_STEP: usize = 200;
 /// The source of a first configuration that Marathon has not listed.
 const RECORD: &str = "record";
 
-/// Notes the changes of each step.
-pub(super) struct ChangeObserver(pub(super) Arc<RecentChanges>);
+/// Notes the changes of each step, and writes them to the log.
+pub(super) struct ChangeObserver {
+    pub(super) recent: Arc<RecentChanges>,
+    pub(super) log: Arc<ChangeLog>,
+}
 
 impl StepObserver for ChangeObserver {
     fn stepped(&mut self, step: &AppliedStep<'_>) {
-        if step.is_first || step.apps.len() > MOST_OF_A_STEP {
-            self.0.add(vec![summed_up(step)]);
-            return;
+        let changes = if step.is_first || step.apps.len() > MOST_OF_A_STEP {
+            vec![summed_up(step)]
+        } else {
+            let apps = step.apps.keys();
+            apps.filter_map(|app| of_app(step, app)).collect()
+        };
+        // The pipeline has its own line about the first publication.
+        if !step.is_first {
+            self.log.write(&changes);
         }
-        let apps = step.apps.keys();
-        self.0
-            .add(apps.filter_map(|app| of_app(step, app)).collect());
+        self.recent.add(changes);
     }
 }
 

@@ -69,7 +69,7 @@ async fn printed(admin: SocketAddr, arguments: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_told_with_its_event_when_it_is_published() {
-    let (marathon, _program, child, admin) = daemon().await;
+    let (marathon, program, child, admin) = daemon().await;
     let first = change(admin, "", "first configuration: apps 1").await;
     assert_eq!(
         (&first["app"], &first["by"]),
@@ -113,5 +113,21 @@ async fn a_change_is_told_with_its_event_when_it_is_published() {
     let others: Value = serde_json::from_str(&others).unwrap();
     assert_eq!(others["changes"].as_array().unwrap().len(), 1, "{others}");
     assert!(asked_to_end(child).await.success());
+    let log = program.last_log();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("\"an app changed\""));
+    let lines: Vec<Value> = lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of_hosts = lines.iter().find(|line| {
+        let change = line["fields"]["change"].as_str();
+        change.is_some_and(|change| change.contains("hosts a.test -> b.test"))
+    });
+    let fields = &of_hosts.unwrap()["fields"];
+    assert_eq!(
+        (&fields["app"], &fields["by"]),
+        (&json!("/web"), &json!(by.join(", ")))
+    );
     marathon.shutdown().await;
 }

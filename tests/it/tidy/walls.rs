@@ -13,6 +13,7 @@ admin       | labels::Rank labels::ServedPort labels::ServedTask metrics        
 authz       | intent metrics net::blocking server state::app state::problem                  |
 changes     | net::clock pipeline::AppliedStep pipeline::StepObserver state                  | requests envoy
 changes::compare | intent state                                                             | io clock chance logs json envoy
+changes::line_pace |                                                                       | io clock chance logs json envoy
 changes::phrase |                                                                          | io clock chance logs json envoy
 changes::ring | state::app::AppId                                                          | io clock chance logs json envoy
 commands    | *                                                                              |
