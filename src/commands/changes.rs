@@ -14,6 +14,12 @@ use super::text_table::{TextTable, harmless};
 use crate::admin::parse_age;
 use crate::daemon::Causes;
 
+/// The page of the last ten minutes.
+pub(super) const RECENT: &str = "/changes?since=600";
+
+/// Most changes that [`latest`](ChangesPage::latest) shows.
+const LATEST: usize = 5;
+
 /// Arguments of `changes`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ChangesArguments {
@@ -48,7 +54,7 @@ impl ChangesArguments {
 
 /// The page `/changes`.
 #[derive(Debug, Deserialize)]
-struct ChangesPage {
+pub(super) struct ChangesPage {
     changes: Vec<ChangeRow>,
     #[serde(default)]
     forgotten: u64,
@@ -93,7 +99,7 @@ impl ChangesPage {
     /// # Errors
     ///
     /// When it is not that of this program.
-    fn read(page: &Value) -> Result<Self, Error> {
+    pub(super) fn read(page: &Value) -> Result<Self, Error> {
         Self::deserialize(page).map_err(Error::Parse)
     }
 
@@ -106,6 +112,21 @@ impl ChangesPage {
         if self.forgotten > 0 {
             let forgotten = self.forgotten;
             text.push_str(&format!("{forgotten} earlier changes are not kept\n"));
+        }
+        text
+    }
+
+    /// The last few changes as a table below other text; nothing if there are none.
+    pub(super) fn latest(&self) -> String {
+        let earlier = self.changes.len().saturating_sub(LATEST);
+        let latest = self.changes.get(earlier..).unwrap_or_default();
+        if latest.is_empty() {
+            return String::new();
+        }
+        let mut text = format!("\nchanges in the last ten minutes:\n{}", table(latest));
+        if earlier > 0 {
+            let more = format!("{earlier} earlier ones: marathon-envoy changes\n");
+            text.push_str(&more);
         }
         text
     }
@@ -172,6 +193,22 @@ HEARD                 APP   PUBLISHED   BY                                   CHA
         assert_eq!(text(&page), expected);
         assert_eq!(text(&json!({ "changes": [] })), "no changes in this time\n");
         assert!(ChangesPage::read(&json!({ "ready": true })).is_err());
+    }
+
+    #[test]
+    fn the_latest_changes_are_few() {
+        let latest = |count: usize| {
+            let change =
+                |number: usize| json!({ "app": format!("/{number}"), "what": [], "by": ["list"] });
+            let changes: Vec<_> = (0..count).map(change).collect();
+            let page = ChangesPage::read(&json!({ "changes": changes }));
+            page.unwrap().latest()
+        };
+        assert_eq!(latest(0), "");
+        assert!(latest(LATEST).ends_with("/4   -          list\n"));
+        let text = latest(LATEST + 2);
+        assert!(text.contains("/2 ") && !text.contains("/1 "), "{text}");
+        assert!(text.ends_with("2 earlier ones: marathon-envoy changes\n"));
     }
 
     #[test]

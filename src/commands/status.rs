@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::admin_port::{AdminPort, OutputForm, asked, json_page, page, print};
+use super::changes::{ChangesPage, RECENT};
 use super::terminal::say;
 use crate::daemon::Causes;
 use crate::net::source_status::SourceState;
@@ -66,6 +67,7 @@ pub struct DaemonStatus {
     daemon: Value,
     proxies: Value,
     rejected_peers: Value,
+    changes: Value,
 }
 
 /// What `/status` shows of a source.
@@ -75,7 +77,7 @@ struct SourceRow {
 }
 
 impl DaemonStatus {
-    /// The state in words, and a table of the proxies.
+    /// The state in words, a table of the proxies, and the latest changes of apps.
     ///
     /// # Errors
     ///
@@ -84,16 +86,18 @@ impl DaemonStatus {
         let rejected = Vec::deserialize(&self.rejected_peers).map_err(Error::Parse)?;
         let (proxies, rejected) = (proxies_table(&self.proxies()?), rejected_table(rejected));
         let readiness = self.readiness.trim_end();
-        Ok(format!("{readiness}\n{proxies}{rejected}"))
+        let changes = ChangesPage::read(&self.changes)?.latest();
+        Ok(format!("{readiness}\n{proxies}{rejected}{changes}"))
     }
 
     /// The pages as one object: `daemon` is `/status`, `proxies` `/proxies`, `rejected_peers`
-    /// `/rejected_peers`.
+    /// `/rejected_peers`, `changes` those of `/changes` in the last ten minutes.
     fn json(&self) -> Value {
         json!({
             "daemon": self.daemon,
             "proxies": self.proxies,
             "rejected_peers": self.rejected_peers,
+            "changes": self.changes.get("changes"),
         })
     }
 
@@ -130,5 +134,6 @@ pub async fn status(admin: SocketAddr) -> Result<DaemonStatus, Error> {
         daemon: json_page(admin, "/status").await?,
         proxies: json_page(admin, "/proxies").await?,
         rejected_peers: json_page(admin, "/rejected_peers").await?,
+        changes: json_page(admin, RECENT).await?,
     })
 }

@@ -53,10 +53,9 @@ fn by_one_of(change: &Value, events: &[&str]) -> Vec<String> {
     by
 }
 
-/// What `marathon-envoy changes` prints.
+/// What `marathon-envoy` prints with these arguments.
 async fn printed(admin: SocketAddr, arguments: &[&str]) -> String {
     let printed = Command::new(env!("CARGO_BIN_EXE_marathon-envoy"))
-        .arg("changes")
         .args(arguments)
         .arg(format!("--admin-listen={admin}"))
         .env_clear()
@@ -96,15 +95,21 @@ async fn a_change_is_told_with_its_event_when_it_is_published() {
     let moved = change(admin, "?since=1h&app=/w*", "hosts a.test -> b.test").await;
     let by = by_one_of(&moved, &["api_post_event", "group_change_success"]);
 
-    let printed = printed(admin, &["/web", "--since=1h"]).await;
+    let printed = printed(admin, &["changes", "/web", "--since=1h"]).await;
     let of_hosts = printed.lines().find(|line| line.contains("hosts a.test"));
     assert!(
         of_hosts.is_some_and(|line| line.contains(&by.join(", "))),
         "{printed}"
     );
-    let page = serde_json::from_str::<Value>(&self::printed(admin, &["--output=json"]).await);
+    let page =
+        serde_json::from_str::<Value>(&self::printed(admin, &["changes", "--output=json"]).await);
     assert_eq!(page.unwrap()["changes"][0]["what"], first["what"]);
-    let none = self::printed(admin, &["/other", "--since=0"]).await;
+    let status = self::printed(admin, &["status"]).await;
+    let (_, latest) = status
+        .split_once("changes in the last ten minutes:")
+        .unwrap();
+    assert!(latest.contains("hosts a.test -> b.test"), "{status}");
+    let none = self::printed(admin, &["changes", "/other", "--since=0"]).await;
     assert_eq!(none, "no changes in this time\n");
 
     marathon.delete("/web").await.unwrap();
