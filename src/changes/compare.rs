@@ -1,5 +1,6 @@
 //! Comparison of an app with what it was: the phrases of a change.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -35,17 +36,35 @@ impl<'a> AppView<'a> {
         counts.max().unwrap_or(0)
     }
 
-    /// The tasks that may serve, by id.
-    fn tasks(&self) -> BTreeMap<&'a TaskId, &'a Task> {
-        let tasks = self.known.into_iter().flat_map(|app| app.tasks().values());
-        let tasks = tasks.filter(|task| task.condition.may_serve());
-        tasks.map(|task| (&task.id, &**task)).collect()
+    /// All tasks, by id.
+    fn tasks(&self) -> impl Iterator<Item = &'a Arc<Task>> {
+        self.known.into_iter().flat_map(|app| app.tasks().values())
+    }
+
+    /// Number of the tasks that may serve.
+    fn serving(&self) -> usize {
+        let tasks = self.tasks();
+        tasks.filter(|task| task.condition.may_serve()).count()
+    }
+
+    /// Number of the tasks of which nobody knows whether they are still there.
+    fn lost(&self) -> usize {
+        let tasks = self.tasks();
+        tasks.filter(|task| task.condition.is_lost()).count()
+    }
+
+    /// True if both are served under the same routes, as after a change of tasks alone.
+    fn shares_routes_with(&self, other: &Self) -> bool {
+        let services = self.services.iter().zip(other.services);
+        let mut routes = services.map(|(one, other)| (&one.route, &other.route));
+        self.services.len() == other.services.len()
+            && routes.all(|(one, other)| Arc::ptr_eq(one, other))
     }
 
     /// What there is of it, behind `new` or `gone`.
     fn summary(&self) -> String {
         let tasks = match self.known {
-            Some(_) => self.tasks().len(),
+            Some(_) => self.serving(),
             None => self.requested(),
         };
         format!("tasks {tasks}, hosts {}", names(&self.hosts()))
@@ -71,20 +90,26 @@ pub(super) fn phrases(before: &AppView<'_>, after: &AppView<'_>) -> Vec<Phrase> 
 
 fn differences(before: &AppView<'_>, after: &AppView<'_>) -> Vec<Phrase> {
     let mut found = Vec::new();
-    if let (Some(before), Some(after)) = (before.known, after.known) {
+    if let (Some(before), Some(after)) = (before.known, after.known)
+        && !Arc::ptr_eq(before.app(), after.app())
+    {
         of_definitions(before.app(), after.app(), &mut found);
     }
-    found.extend(Phrase::of_names(
-        ChangeKind::Hosts,
-        "hosts",
-        &before.hosts(),
-        &after.hosts(),
-    ));
-    let (old, new) = (before.tasks(), after.tasks());
-    found.extend(of_task_sets(&old, &new));
-    found.extend(of_results(&old, &new));
+    if !before.shares_routes_with(after) {
+        let (was, is) = (before.hosts(), after.hosts());
+        found.extend(Phrase::of_names(ChangeKind::Hosts, "hosts", &was, &is));
+    }
+    let steps = task_steps(before, after);
+    let (old, new) = (before.serving(), after.serving());
+    found.extend(of_numbers_of_tasks(&steps, old, new));
+    let (was, is) = (before.lost(), after.lost());
+    if was != is {
+        let what = "unreachable or lost tasks";
+        found.push(Phrase::of_numbers(ChangeKind::Tasks, what, was, is));
+    }
+    found.extend(of_results(&steps));
     let (had, has) = (before.requested(), after.requested());
-    let is_told = (old.len(), new.len()) == (had, has);
+    let is_told = (old, new) == (had, has);
     if had != has && !is_told {
         let what = "tasks that get requests";
         found.push(Phrase::of_numbers(ChangeKind::Requests, what, had, has));
@@ -174,56 +199,70 @@ fn changed(before: &BTreeMap<String, &str>, after: &BTreeMap<String, &str>) -> V
     changed.map(|(key, _)| key.clone()).collect()
 }
 
-type TasksById<'a> = BTreeMap<&'a TaskId, &'a Task>;
+/// A task that may serve, as it was and is; one of them for a task that came or went.
+type TaskStep<'a> = (Option<&'a Arc<Task>>, Option<&'a Arc<Task>>);
 
-/// The tasks that came and went, and those that are lost.
-fn of_task_sets(before: &TasksById<'_>, after: &TasksById<'_>) -> Vec<Phrase> {
-    let mut found = Vec::new();
-    let came = after.keys().filter(|id| !before.contains_key(*id));
-    let went = before.keys().filter(|id| !after.contains_key(*id));
-    let parts = [
-        number_or_name("came", &came.collect::<Vec<_>>()),
-        number_or_name("went", &went.collect::<Vec<_>>()),
-    ];
+/// The tasks that differ, by id. Tasks that are shared cost a look at their address.
+fn task_steps<'a>(before: &AppView<'a>, after: &AppView<'a>) -> Vec<TaskStep<'a>> {
+    let (mut old, mut new) = (before.tasks().peekable(), after.tasks().peekable());
+    let mut steps = Vec::new();
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(was), Some(is)) if Arc::ptr_eq(was, is) => {
+                old.next();
+                new.next();
+                continue;
+            }
+            (Some(was), Some(is)) => was.id.cmp(&is.id),
+        };
+        let was = old.next_if(|_| order.is_le());
+        let is = new.next_if(|_| order.is_ge());
+        steps.push((may_serve(was), may_serve(is)));
+    }
+    steps
+}
+
+fn may_serve(task: Option<&Arc<Task>>) -> Option<&Arc<Task>> {
+    task.filter(|task| task.condition.may_serve())
+}
+
+/// The tasks that came and went, with the numbers before and after.
+fn of_numbers_of_tasks(steps: &[TaskStep<'_>], before: usize, after: usize) -> Option<Phrase> {
+    let came = steps.iter().filter(|(was, _)| was.is_none());
+    let came: Vec<_> = came.filter_map(|(_, is)| *is).collect();
+    let went = steps.iter().filter(|(_, is)| is.is_none());
+    let went: Vec<_> = went.filter_map(|(was, _)| *was).collect();
+    let parts = [number_or_name("came", &came), number_or_name("went", &went)];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
-    if !parts.is_empty() {
-        let (was, is) = (before.len(), after.len());
-        let text = format!("tasks {was} -> {is}: {}", parts.join(", "));
-        found.push(Phrase::new(ChangeKind::Tasks, text));
-    }
-    let lost = |tasks: &TasksById<'_>| {
-        let tasks = tasks.values();
-        tasks.filter(|task| task.condition.is_lost()).count()
-    };
-    let (was, is) = (lost(before), lost(after));
-    if was != is {
-        let what = "unreachable or lost tasks";
-        found.push(Phrase::of_numbers(ChangeKind::Tasks, what, was, is));
-    }
-    found
+    (!parts.is_empty()).then(|| {
+        let text = format!("tasks {before} -> {after}: {}", parts.join(", "));
+        Phrase::new(ChangeKind::Tasks, text)
+    })
 }
 
 /// `came: web.1`, or `3 came`; nothing for none.
-fn number_or_name(word: &str, ids: &[&&TaskId]) -> Option<String> {
-    match ids {
+fn number_or_name(word: &str, tasks: &[&Arc<Task>]) -> Option<String> {
+    match tasks {
         [] => None,
-        [one] => Some(format!("{word}: {one}")),
+        [one] => Some(format!("{word}: {}", one.id)),
         several => Some(format!("{} {word}", several.len())),
     }
 }
 
 /// The tasks on both sides whose health or readiness differs.
-fn of_results(before: &TasksById<'_>, after: &TasksById<'_>) -> Vec<Phrase> {
-    let both = after.iter().filter_map(|(id, is)| {
-        let was = before.get(id)?;
-        Some((*id, *was, *is))
-    });
+fn of_results(steps: &[TaskStep<'_>]) -> Vec<Phrase> {
     let (mut health, mut readiness) = (Turns::new(), Turns::new());
-    for (id, was, is) in both {
+    for (was, is) in steps {
+        let (Some(was), Some(is)) = (was, is) else {
+            continue;
+        };
         let turn = (health_word(was.health), health_word(is.health));
-        health.entry(turn).or_default().push(id);
+        health.entry(turn).or_default().push(&is.id);
         let turn = (readiness_word(was.readiness), readiness_word(is.readiness));
-        readiness.entry(turn).or_default().push(id);
+        readiness.entry(turn).or_default().push(&is.id);
     }
     let health = phrases_of_turns(ChangeKind::Health, "health", &health);
     health

@@ -159,6 +159,50 @@ fn tasks_come_go_and_are_lost() {
 }
 
 #[test]
+fn of_many_tasks_those_that_differ_are_found_and_no_others() {
+    let names: Vec<String> = (0..26).map(|n| format!("{n:02}")).collect();
+    let ports = 31_000..;
+    let tasks = || {
+        names
+            .iter()
+            .zip(ports.clone())
+            .map(|(name, port)| task(name, port))
+    };
+    let known = |tasks: Vec<Task>| {
+        let before = state_after([Event::Synced(list(vec![listed(web(&[HOST]), tasks)]))]);
+        before.apps().get("/web").unwrap().clone()
+    };
+    let steps = |before: Vec<Task>, after: Vec<Task>| -> Vec<[Option<String>; 2]> {
+        let (before, after) = (known(before), known(after));
+        let of = |known| AppView {
+            known: Some(known),
+            services: &[],
+        };
+        let steps = task_steps(&of(&before), &of(&after));
+        let id = |task: Option<&Arc<Task>>| task.map(|task| task.id.to_string());
+        let steps = steps.into_iter().map(|(was, is)| [id(was), id(is)]);
+        steps.filter(|[was, is]| was != is).collect()
+    };
+    let some = |left_out: &[&str]| -> Vec<Task> {
+        let is_in = |task: &Task| !left_out.contains(&task.id.to_string().as_str());
+        tasks().filter(is_in).collect()
+    };
+    let of = |name: &str| Some(name.to_owned());
+    let found = steps(some(&["00", "13"]), some(&["07", "25"]));
+    let expected = [
+        [None, of("00")],
+        [of("07"), None],
+        [None, of("13")],
+        [of("25"), None],
+    ];
+    assert_eq!(found, expected);
+    let update = Event::TaskChanged(crate::state::testing::update("/web", &task("13", 31_013)));
+    let without = some(&["13"]);
+    let found = after_events(vec![listed(web(&[HOST]), without)], vec![update]);
+    assert_eq!(found, ["tasks 25 -> 26: came: 13"]);
+}
+
+#[test]
 fn results_of_checks_are_told_by_task_or_number() {
     let with = |health: Health, readiness: Readiness, ids: &[&str]| {
         let tasks = ids.iter().zip(31_000..).map(|(id, port)| Task {
