@@ -3,16 +3,16 @@
 //! [`addresses`] decides the order of endpoints.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::SocketAddr;
 
 use super::backend_settings::BackendSettings;
 use super::ip_network::IpNetwork;
 use super::service::RankedAddresses;
 use super::task_address::no_task_address;
 use super::task_check::CheckedPort;
+use super::task_reach::{Unreached, reached_at};
 use crate::state::app::{Layout, Networking, Port, Protocol, Task, TaskId, TaskState};
-use crate::state::health::{Eligibility, tasks_with_eligibility};
+use crate::state::health::{Eligibility, Ineligibility, tasks_with_eligibility};
 use crate::state::problem::{Problem, Reason, Subject};
 use crate::state::{AppState, State};
 
@@ -41,23 +41,22 @@ pub fn addresses(
         tasks.map(move |(task, eligibility)| (*app, task, eligibility))
     });
     for (app, task, eligibility) in tasks {
-        let is_last_resort = match eligibility {
-            Eligibility::Eligible => false,
-            Eligibility::LastResort => true,
-            Eligibility::Ineligible => continue,
-        };
-        match reached_at(state, app, task, index, networks) {
-            Reached::At(address) => match no_task_address(address.ip()) {
-                None if is_last_resort => {
-                    failing = failing.or(Some(app));
-                    last_resort.add(address, task.condition);
-                }
-                None if draining.contains(&task.id) => eligible.draining.push(address),
-                None => eligible.add(address, task.condition),
-                Some(kind) => foreign = foreign.or(Some((app, task, address, kind))),
-            },
-            Reached::Unknown => {}
-            Reached::Misfit => misfit = misfit.or(Some((app, task))),
+        match place(state, app, (task, eligibility), index, networks) {
+            Ok(TaskPlace::LastResort(address)) => {
+                failing = failing.or(Some(app));
+                last_resort.add(address, task.condition);
+            }
+            Ok(TaskPlace::Eligible(address)) if draining.contains(&task.id) => {
+                eligible.draining.push(address);
+            }
+            Ok(TaskPlace::Eligible(address)) => eligible.add(address, task.condition),
+            Err(NoPlace::Unreached(Unreached::NoTaskAddress(address, kind))) => {
+                foreign = foreign.or(Some((app, task, address, kind)));
+            }
+            Err(NoPlace::Unreached(Unreached::TooFewPorts)) => {
+                misfit = misfit.or(Some((app, task)));
+            }
+            Err(NoPlace::Ineligible(_) | NoPlace::Unreached(_)) => {}
         }
     }
     let misfit = misfit.map(|(app, task)| misfit_problem(app, task, index));
@@ -77,6 +76,51 @@ pub fn addresses(
     (eligible.ranked(), problems)
 }
 
+/// Place of a task behind a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskPlace {
+    /// It gets requests at this address, unless it drains.
+    Eligible(SocketAddr),
+    /// It gets them there while no task that is there is eligible.
+    LastResort(SocketAddr),
+}
+
+/// Reason for which a task has no place behind a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoPlace {
+    /// It has no right to requests.
+    Ineligible(Ineligibility),
+    /// It has that right and no address for them.
+    Unreached(Unreached),
+}
+
+/// The place of a task with this right behind the port at `index` of its app, or the reason for which
+/// it has none. `networks` is as for [`task_address`].
+///
+/// # Errors
+///
+/// When the task gets no requests there, whatever other tasks do.
+pub fn place(
+    state: &State,
+    app: &AppState,
+    (task, eligibility): (&Task, Eligibility),
+    index: usize,
+    networks: &[IpNetwork],
+) -> Result<TaskPlace, NoPlace> {
+    let is_last_resort = match eligibility {
+        Eligibility::Eligible => false,
+        Eligibility::LastResort => true,
+        Eligibility::Ineligible(reason) => return Err(NoPlace::Ineligible(reason)),
+    };
+    let reached = reached_at(state, app, task, index, networks);
+    let address = reached.map_err(NoPlace::Unreached)?;
+    match no_task_address(address.ip()) {
+        Some(kind) => Err(NoPlace::Unreached(Unreached::NoTaskAddress(address, kind))),
+        None if is_last_resort => Ok(TaskPlace::LastResort(address)),
+        None => Ok(TaskPlace::Eligible(address)),
+    }
+}
+
 /// The address at which a task is reached on the port at `index` of its app, if one is known. Of
 /// several addresses of its own it is reached at one in the first of these `networks` that has any,
 /// else at the first.
@@ -87,10 +131,7 @@ pub fn task_address(
     index: usize,
     networks: &[IpNetwork],
 ) -> Option<SocketAddr> {
-    match reached_at(state, app, task, index, networks) {
-        Reached::At(address) => Some(address),
-        Reached::Unknown | Reached::Misfit => None,
-    }
+    reached_at(state, app, task, index, networks).ok()
 }
 
 /// Places of the checks of tasks, by the address on which they get requests.
@@ -118,7 +159,7 @@ pub fn check_places(
     let networks = settings.networks();
     let mut places = CheckPlaces::new();
     for task in app.tasks().values() {
-        let Reached::At(own) = reached_at(state, app, task, index, networks) else {
+        let Ok(own) = reached_at(state, app, task, index, networks) else {
             continue;
         };
         let own = SocketAddr::new(own.ip(), settings.task_port.unwrap_or(own.port()));
@@ -133,8 +174,8 @@ pub fn check_places(
             CheckedPort::Own => continue,
             CheckedPort::Number(number) => SocketAddr::new(own.ip(), number),
             CheckedPort::OfPort(other) => match reached_at(state, app, task, other, networks) {
-                Reached::At(place) => place,
-                Reached::Unknown | Reached::Misfit => continue,
+                Ok(place) => place,
+                Err(_) => continue,
             },
         };
         if place != own && no_task_address(place.ip()).is_none() {
@@ -236,125 +277,5 @@ pub fn unroutable(layout: &Layout, port: &Port) -> Option<&'static str> {
             Some("it has neither a host port nor a container port that is known beforehand")
         }
         (Networking::Host | Networking::Bridge, false, _) => Some("it has no port on the agent"),
-    }
-}
-
-/// Address of a task on a port.
-enum Reached {
-    At(SocketAddr),
-    /// Not known (yet): no address, an agent that does not resolve, no ports, or a port that the
-    /// task's own definition does not have.
-    Unknown,
-    /// The task has ports, but fewer than its definition says.
-    Misfit,
-}
-
-/// Returns the address by Marathon's own rule (`NetworkInfo`, and
-/// [networking](https://mesosphere.github.io/marathon/docs/networking.html) in its manual): a port
-/// that was given an agent port is reached there, any other in the container. A task without any
-/// agent port, although its definition asks for one, is reached in the container too, as some networks
-/// give none; without a container network on the port of the definition, as marathon-lb does. The
-/// container's address is never used in bridge mode, since it is private to the agent.
-fn reached_at(
-    state: &State,
-    app: &AppState,
-    task: &Task,
-    index: usize,
-    networks: &[IpNetwork],
-) -> Reached {
-    let layout = app.layout_of(task);
-    let Some(own) = index_in(&app.app().layout, index, layout) else {
-        return Reached::Unknown;
-    };
-    let Some(port) = layout.ports.get(own) else {
-        return Reached::Unknown;
-    };
-    if app.app().is_pod() {
-        return container_reached_at(state, task, index, port);
-    }
-    let is_in_container = layout.networking == Networking::Container && task.ports.is_empty();
-    if port.on_agent && !is_in_container {
-        let before = layout.ports.iter().take(own);
-        let taken = before.filter(|port| port.on_agent).count();
-        let number = match task.ports.get(taken) {
-            Some(number) => Some(*number),
-            None if task.ports.is_empty() => defined(layout.networking, port),
-            None => return Reached::Misfit,
-        };
-        let Some(number @ 1..) = number else {
-            return Reached::Unknown;
-        };
-        let agent = task.host.as_ref();
-        let address = agent.and_then(|host| state.addresses(host).first().copied());
-        return address.map_or(Reached::Unknown, |address| {
-            Reached::At(SocketAddr::new(address, number))
-        });
-    }
-    match (layout.networking, port.container_port) {
-        (Networking::Container, Some(number @ 1..)) => own_address(task, networks)
-            .map_or(Reached::Unknown, |address| {
-                Reached::At(SocketAddr::new(address, number))
-            }),
-        (Networking::Host | Networking::Bridge | Networking::Container | Networking::Pod, _) => {
-            Reached::Unknown
-        }
-    }
-}
-
-/// The address of its own at which a task is reached.
-fn own_address(task: &Task, networks: &[IpNetwork]) -> Option<IpAddr> {
-    let preferred = networks.iter().find_map(|network| {
-        let mut addresses = task.addresses.iter();
-        addresses.find(|address| network.contains(**address))
-    });
-    preferred.or(task.addresses.first()).copied()
-}
-
-/// Number of the port as the definition says it, on the agent: for a task that says none.
-fn defined(networking: Networking, port: &Port) -> Option<u16> {
-    match networking {
-        Networking::Host => port.service_port,
-        Networking::Bridge => port.container_port,
-        Networking::Container | Networking::Pod => None,
-    }
-}
-
-/// Address of a container of a pod on a `port` of its own definition, which is at `index` in the
-/// current one: a container has the ports of its own endpoints alone.
-fn container_reached_at(state: &State, task: &Task, index: usize, port: &Port) -> Reached {
-    let number = task.ports.get(index).copied().unwrap_or(0);
-    let address = task.addresses.get(index);
-    let address = address.filter(|address| !address.is_unspecified());
-    let agent = task.host.as_ref().filter(|_| number > 0);
-    let at = match (agent, address, port.container_port) {
-        (Some(host), _, _) => {
-            let agent = state.addresses(host).first().copied();
-            agent.map(|agent| SocketAddr::new(agent, number))
-        }
-        (None, Some(address), Some(number @ 1..)) => Some(SocketAddr::new(*address, number)),
-        (None, _, _) => None,
-    };
-    at.map_or(Reached::Unknown, Reached::At)
-}
-
-/// Position in another definition of the app of the port that is at `index` in the current one: by
-/// name where both have one, else by position.
-fn index_in(current: &Arc<Layout>, index: usize, other: &Arc<Layout>) -> Option<usize> {
-    if Arc::ptr_eq(current, other) {
-        return Some(index);
-    }
-    let name = current.ports.get(index)?.name.as_ref();
-    let same_name = |name| {
-        other
-            .ports
-            .iter()
-            .position(|port| port.name.as_ref() == Some(name))
-    };
-    match (name.and_then(same_name), name, other.ports.get(index)) {
-        (Some(found), _, _) => Some(found),
-        // Both have a name, and it differs: another port.
-        (None, Some(_), Some(port)) if port.name.is_some() => None,
-        (None, _, Some(_)) => Some(index),
-        (None, _, None) => None,
     }
 }

@@ -27,11 +27,15 @@ mod service_listener;
 mod task_address;
 mod task_check;
 mod task_connection;
+mod task_reach;
 mod treatment;
 
 pub use acme::AcmePort;
 pub use address_list::AddressList;
-pub use addresses::{CheckPlace, CheckPlaces, addresses, check_places, task_address, unroutable};
+pub use addresses::{
+    CheckPlace, CheckPlaces, NoPlace, TaskPlace, addresses, check_places, place, task_address,
+    unroutable,
+};
 pub use app::{AppCounts, AppIntent, Standing};
 pub use backend_settings::{BackendSettings, Balance, HashedPart};
 pub use deployment_group::{GroupedApp, MergedApps, merge};
@@ -49,4 +53,5 @@ pub use service_listener::{
 };
 pub use task_check::{CheckKind, CheckMethod, CheckRequest, CheckedPort, TaskCheck};
 pub use task_connection::{Authority, ProxyProtocol, TaskProtocol, TaskTls, Verification};
+pub use task_reach::Unreached;
 pub use treatment::{LocationRewrite, RedirectCode, Treatment};

@@ -14,8 +14,23 @@ pub enum Eligibility {
     /// It gets requests while no reachable task of its app is eligible: one failed probe of each
     /// task is no reason to leave an app without any, and Marathon ends those that go on to fail.
     LastResort,
-    /// It gets none.
-    Ineligible,
+    /// It gets none, for this reason.
+    Ineligible(Ineligibility),
+}
+
+/// Reason for which a task gets no requests: the first that holds, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ineligibility {
+    /// Its state is none [in which it may serve](TaskState::may_serve).
+    NotRunning(TaskState),
+    /// Another container of its instance of a pod does not run, or is not known yet.
+    InstanceNotWhole,
+    /// It is [not ready](Readiness::NotReady).
+    NotReady,
+    /// It has health checks and no result of any.
+    NoResult,
+    /// Its health checks fail, and it was not healthy before.
+    Unhealthy,
 }
 
 /// Returns the tasks of this app, each with its right to requests now. One is eligible if
@@ -51,9 +66,9 @@ pub fn tasks_with_eligibility(
         if is_pod {
             last = Some((&task.id, is_whole));
         }
-        let eligibility = match is_whole {
+        let eligibility = match is_whole || !task.condition.may_serve() {
             true => eligibility(app, task, use_health),
-            false => Eligibility::Ineligible,
+            false => Eligibility::Ineligible(Ineligibility::InstanceNotWhole),
         };
         (task, eligibility)
     })
@@ -62,10 +77,10 @@ pub fn tasks_with_eligibility(
 /// The right of a task to requests, as far as the other containers of its instance do not matter.
 fn eligibility(app: &AppState, task: &Task, use_health: bool) -> Eligibility {
     if !task.condition.may_serve() {
-        return Eligibility::Ineligible;
+        return Eligibility::Ineligible(Ineligibility::NotRunning(task.condition));
     }
     if task.readiness == Readiness::NotReady {
-        return Eligibility::Ineligible;
+        return Eligibility::Ineligible(Ineligibility::NotReady);
     }
     let checks = if use_health {
         app.checks_of(task)
@@ -77,7 +92,8 @@ fn eligibility(app: &AppState, task: &Task, use_health: bool) -> Eligibility {
             Eligibility::Eligible
         }
         (Health::Failing, _) => Eligibility::LastResort,
-        (Health::Unknown, Some(_)) | (Health::Unhealthy, _) => Eligibility::Ineligible,
+        (Health::Unknown, Some(_)) => Eligibility::Ineligible(Ineligibility::NoResult),
+        (Health::Unhealthy, _) => Eligibility::Ineligible(Ineligibility::Unhealthy),
     }
 }
 
@@ -223,6 +239,69 @@ mod tests {
             app: "/a".into(),
             version: AppVersion(version),
             definition: checks.map(|checks| checked(checks, version).definition()),
+        }
+    }
+
+    /// A case with several reasons says the first.
+    #[test]
+    fn a_task_without_requests_has_the_first_reason_that_holds() {
+        use Eligibility::{Eligible, Ineligible};
+        use Ineligibility::{NoResult, NotReady, NotRunning, Unhealthy};
+        let with = |condition, readiness, health| {
+            let task = Task {
+                condition,
+                readiness,
+                ..of(1, "t", health)
+            };
+            // Readiness counts in a deployment alone.
+            let app = App {
+                has_readiness_checks: true,
+                is_deploying: true,
+                ..checked(1, 1)
+            };
+            let state = state_after([Event::Synced(list(vec![])), changed(app, vec![task])]);
+            let app = &state.apps()["/a"];
+            let right = |use_health| {
+                let mut tasks = tasks_with_eligibility(app, use_health);
+                tasks.next().expect("the task is known").1
+            };
+            (right(true), right(false))
+        };
+        let (staging, running) = (TaskState::Staging, TaskState::Running);
+        let (not_ready, ready) = (Readiness::NotReady, Readiness::Ready);
+        for (condition, readiness, health, by_health, without) in [
+            (
+                staging,
+                not_ready,
+                Health::Unhealthy,
+                Ineligible(NotRunning(staging)),
+                Ineligible(NotRunning(staging)),
+            ),
+            (
+                running,
+                not_ready,
+                Health::Unhealthy,
+                Ineligible(NotReady),
+                Ineligible(NotReady),
+            ),
+            (
+                running,
+                ready,
+                Health::Unhealthy,
+                Ineligible(Unhealthy),
+                Eligible,
+            ),
+            (
+                running,
+                ready,
+                Health::Unknown,
+                Ineligible(NoResult),
+                Eligible,
+            ),
+        ] {
+            let case = format!("{condition:?} {readiness:?} {health:?}");
+            let rights = with(condition, readiness, health);
+            assert_eq!(rights, (by_health, without), "{case}");
         }
     }
 

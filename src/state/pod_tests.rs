@@ -8,7 +8,7 @@ use super::app::{
     App, AppVersion, Health, Layout, Networking, PodContainer, Port, Task, TaskId, TaskState,
 };
 use super::event::{Event, List, ListedApp, PodsExtent, RefreshNeeded, UnreadableApp};
-use super::health::{Eligibility, tasks_with_eligibility};
+use super::health::{Eligibility, Ineligibility, tasks_with_eligibility};
 use super::looked_at;
 use super::problem::{Reason, Subject};
 use super::testing::{
@@ -189,6 +189,30 @@ fn an_instance_is_whole_with_a_task_of_each_container_and_not_with_two_of_one() 
     assert_eq!(
         after(&[("1", 80), ("2", 90)], &["1.1", "1.2"]),
         [[""; 0]; 2]
+    );
+}
+
+#[test]
+fn a_container_that_runs_is_told_from_the_one_that_its_instance_waits_for() {
+    let mut tasks = two_containers();
+    tasks.tasks.truncate(2);
+    tasks.tasks[1].condition = TaskState::Staging;
+    let state = state_after([Event::Synced(list(vec![tasks]))]);
+    let rights = tasks_with_eligibility(&state.apps()[POD], true);
+    let rights: Vec<_> = rights
+        .map(|(task, right)| (task.id.to_string(), right))
+        .collect();
+    let not_running = Ineligibility::NotRunning(TaskState::Staging);
+    let expected = [
+        ("api", Eligibility::Ineligible(not_running)),
+        (
+            "web",
+            Eligibility::Ineligible(Ineligibility::InstanceNotWhole),
+        ),
+    ];
+    assert_eq!(
+        rights,
+        expected.map(|(name, right)| (container_id("a", name), right))
     );
 }
 
