@@ -6,6 +6,7 @@
 mod balancer_page;
 mod connection_table;
 mod connections;
+mod explain_page;
 mod given_page;
 mod json_text;
 mod page_body;
@@ -32,7 +33,9 @@ pub use query::parse_age;
 pub use request_check::Hosts;
 pub use row_page::Row;
 pub use snapshot_page::document;
-pub use sources::{ChangesSince, Given, GivenTo, GivenVersions, MakeBalancer, Sources};
+pub use sources::{
+    ChangesSince, Given, GivenTo, GivenVersions, MakeBalancer, MakeExplainer, Sources,
+};
 
 /// Configuration of the admin port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -21,6 +21,11 @@ pub(super) fn array_page(values: impl Iterator<Item = Value> + Send + 'static) -
     Box::new(array.chain(once("\n".to_owned())))
 }
 
+/// This value, as a whole page.
+pub(super) fn value_page(value: Value) -> PagePieces {
+    Box::new(pieces_of(value, 0).chain(once("\n".to_owned())))
+}
+
 /// The text of a value, in one piece unless it holds a long list.
 fn pieces_of(value: Value, depth: usize) -> PagePieces {
     if !is_long(&value) {

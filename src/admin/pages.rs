@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::balancer_page::BalancerPage;
+use super::explain_page;
 use super::given_page;
 use super::page_body::{Broken, PageBody, PageMaker};
 use super::problem_page::{self, ProblemFilter};
@@ -58,6 +59,8 @@ const INDEX: &str = "marathon-envoy
             ?node=NODE
 /changes    what changed of which app in the last minutes, and by which event of Marathon
             ?since=10m  ?app=NAME
+/explain?app=APP
+            what becomes of an app and of each of its tasks, and why
 /rejected_peers
             peers rejected on the xDS port for their certificate within the last hour, and why
 
@@ -125,6 +128,7 @@ impl Pages {
             Page::Snapshot(filter) => self.snapshot(filter).await,
             Page::Problems(filter) => self.problems(filter).await,
             Page::Proxies(query) => self.proxies(query).await,
+            Page::Explain(app) => self.explain(app).await,
             Page::Balancer(page) => self.balancer(page).await,
             Page::ProcessIds => Ok(text(StatusCode::OK, format!("{}\n", std::process::id()))),
             Page::Changes(query) => self.changes(query).await,
@@ -264,8 +268,7 @@ impl Pages {
 
     async fn balancer(&self, page: BalancerPage) -> Result<Response<PageBody>, Broken> {
         let Some(make) = (self.sources.balancer)().await else {
-            let text = "nothing is published yet; /readyz says what is waited for\n";
-            return Ok(self::text(StatusCode::SERVICE_UNAVAILABLE, text));
+            return Ok(nothing_published());
         };
         let made = self.maker.make(move || {
             let balancer = make();
@@ -284,6 +287,24 @@ impl Pages {
             changes(query.since, &|id| app.is_none_or(|app| app.matches(id)))
         };
         self.json(&(Arc::new(source) as JsonSource)).await
+    }
+
+    /// The outcome of an app.
+    async fn explain(&self, app: String) -> Result<Response<PageBody>, Broken> {
+        let Some(make) = (self.sources.explainer)().await else {
+            return Ok(nothing_published());
+        };
+        let sources = self.sources.clone();
+        let made = self.maker.make(move || {
+            let (problems, refused) = ((sources.problems)(), (sources.refused)());
+            explain_page::page(&make(), &app, &problems, &refused)
+        });
+        Ok(match made.await? {
+            Ok((pieces, kept_bytes)) => {
+                page(StatusCode::OK, JSON, self.maker.stream(pieces, kept_bytes))
+            }
+            Err(unknown) => text(StatusCode::NOT_FOUND, unknown),
+        })
     }
 
     async fn proxies(&self, query: Query) -> Result<Response<PageBody>, Broken> {
@@ -307,6 +328,11 @@ fn part(path: &str, query: &Query, next: Option<String>, body: PageBody) -> Resp
         answer.headers_mut().insert(LINK, link);
     }
     answer
+}
+
+fn nothing_published() -> Response<PageBody> {
+    let text = "nothing is published yet; /readyz says what is waited for\n";
+    self::text(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 fn cannot_be_made() -> Response<PageBody> {

@@ -9,6 +9,7 @@ use super::json_text::array_page;
 use super::page_body::PagePieces;
 use super::query::{Parameter, Query};
 use crate::snapshot::Kind;
+use crate::state::app::AppId;
 use crate::state::problem::{Problem, Subject};
 
 /// Kinds of subjects that are no resources, in the order of the page.
@@ -156,6 +157,15 @@ pub(super) fn all_problems(
     let refused =
         refused_by_proxies.map(move |place| ShownProblem::Refused(refused.clone(), place));
     left_out.chain(refused)
+}
+
+/// The problems about these apps or pods, as JSON.
+pub(super) fn problems_about(problems: &[Problem], ids: &[&AppId]) -> Vec<Value> {
+    let is_about = |problem: &&Problem| match &problem.subject {
+        Subject::App(id) | Subject::Pod(id) => ids.contains(&id),
+        Subject::Pods | Subject::Certificate(_) | Subject::Agent(_) | Subject::Loss(_) => false,
+    };
+    problems.iter().filter(is_about).map(problem_json).collect()
 }
 
 /// Place of a kind of subject in the order of the page.

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::balancer_page::Balancer;
 use super::row_page::Row;
+use crate::labels::Explainer;
 use crate::net::source_status::SourceStatus;
 use crate::snapshot::cell::Reader;
 use crate::snapshot::{Kind, Name, Version};
@@ -32,6 +33,8 @@ pub struct Sources {
     pub given: Arc<GivenTo>,
     /// Looks up the served ports; none before the first publication.
     pub balancer: Arc<dyn Fn() -> BoxFuture<'static, Option<MakeBalancer>> + Send + Sync>,
+    /// Looks up what becomes of apps; none before the first publication.
+    pub explainer: Arc<dyn Fn() -> BoxFuture<'static, Option<MakeExplainer>> + Send + Sync>,
     /// Age of the served snapshot: time since Marathon's last sign of life (none before the first),
     /// and true if it counts as stale. Must not block.
     pub source_age: Arc<dyn Fn() -> (Option<Duration>, bool) + Send + Sync>,
@@ -54,6 +57,9 @@ pub type ChangesSince =
 
 /// Makes the served ports of a publication. May take as long as a list of all apps.
 pub type MakeBalancer = Box<dyn FnOnce() -> Balancer + Send>;
+
+/// Makes the explainer of a publication. May take as long as a list of all apps.
+pub type MakeExplainer = Box<dyn FnOnce() -> Explainer + Send>;
 
 /// Lookup of the resources that each proxy of a node id has accepted.
 pub type GivenTo = dyn Fn(&str) -> Vec<Given> + Send + Sync;

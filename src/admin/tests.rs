@@ -124,6 +124,7 @@ fn sources(
         }),
         given: Arc::new(given),
         balancer: Arc::new(|| Box::pin(std::future::ready(None))),
+        explainer: Arc::new(|| Box::pin(std::future::ready(None))),
         source_age: Arc::new({
             let age = age.clone();
             move || {

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::bootstrap::reachable;
+use super::text_table::harmless;
 use crate::settings::socket_address;
 
 /// Arguments that name the daemon.
@@ -74,6 +75,9 @@ pub enum Error {
         /// The status of its answer.
         status: StatusCode,
     },
+    /// The daemon has no answer, in its words.
+    #[error("{0}")]
+    Refused(String),
     /// The answer is not that of an admin port.
     #[error("the answer cannot be read")]
     Parse(#[source] serde_json::Error),
@@ -121,12 +125,39 @@ pub(super) async fn json_page(admin: SocketAddr, path: &str) -> Result<Value, Er
     serde_json::from_slice(&page).map_err(Error::Parse)
 }
 
+/// A page that is JSON, of something that there may not be.
+///
+/// # Errors
+///
+/// When the daemon does not answer, or has no such page and says so.
+pub(super) async fn json_page_if_any(admin: SocketAddr, path: &str) -> Result<Value, Error> {
+    let (status, page) = answer(admin, path).await?;
+    if status != StatusCode::OK {
+        let words = String::from_utf8_lossy(&page);
+        return Err(Error::Refused(harmless(words.trim_end())));
+    }
+    serde_json::from_slice(&page).map_err(Error::Parse)
+}
+
 /// A page.
 ///
 /// # Errors
 ///
 /// When the daemon does not answer, or another program does.
 pub(super) async fn page(admin: SocketAddr, path: &str) -> Result<Bytes, Error> {
+    let (status, page) = answer(admin, path).await?;
+    // 503 is "not ready", with the reason.
+    if status != StatusCode::OK && status != StatusCode::SERVICE_UNAVAILABLE {
+        return Err(Error::Stranger {
+            address: admin,
+            status,
+        });
+    }
+    Ok(page)
+}
+
+/// The answer to a request for a page, whatever its status.
+async fn answer(admin: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), Error> {
     let admin = SocketAddr::new(reachable(admin.ip()), admin.port());
     let uri = Uri::builder()
         .scheme("http")
@@ -141,15 +172,8 @@ pub(super) async fn page(admin: SocketAddr, path: &str) -> Result<Bytes, Error> 
             source,
         })?;
         let status = answer.status();
-        // 503 is "not ready", with the reason.
-        if status != StatusCode::OK && status != StatusCode::SERVICE_UNAVAILABLE {
-            return Err(Error::Stranger {
-                address: admin,
-                status,
-            });
-        }
         let body = answer.into_body().collect().await.map_err(Error::Read)?;
-        Ok(body.to_bytes())
+        Ok((status, body.to_bytes()))
     };
     timeout(LIMIT, asked)
         .await

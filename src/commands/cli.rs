@@ -7,7 +7,7 @@ use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::terminal::{USAGE, say};
 use super::usage_error::usage_error;
-use super::{bootstrap, changes, check, serve, status, translate};
+use super::{bootstrap, changes, check, explain, serve, status, translate};
 use crate::settings::{Typed, with_openbao_names, without_empty_variables};
 
 /// The version of the program and the revision of its sources, as `--version` prints them.
@@ -52,6 +52,12 @@ enum Command {
     ///
     /// Exit code 0, or 1 when no daemon answers and 2 for bad usage.
     Changes(changes::ChangesArguments),
+    /// Print what becomes of an app in a running daemon: hosts, tasks, and the reason of each that
+    /// gets no requests.
+    ///
+    /// Exit code 0 for an app that is served, 3 for one that is not, 1 for one that is not known or
+    /// when the daemon does not answer.
+    Explain(explain::ExplainArguments),
     /// Play everything on this machine: a simulated Marathon, this daemon, a real Envoy, and a
     /// load on it. The first run fetches Envoy.
     #[cfg(feature = "demo")]
@@ -85,6 +91,7 @@ impl Cli {
             Command::Check(arguments) => check::run(&arguments),
             Command::Translate(arguments) => translate::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),
+            Command::Explain(arguments) => explain::run(&arguments),
             Command::Changes(arguments) => changes::run(&arguments),
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => super::demo::run(&arguments),

@@ -1,4 +1,5 @@
-//! The commands of the binary: `serve`, `bootstrap`, `check`, `translate`, `status`, `changes`, `demo`.
+//! The commands of the binary: `serve`, `bootstrap`, `check`, `translate`, `status`, `changes`,
+//! `explain`, `demo`.
 
 mod admin_port;
 mod apps_input;
@@ -8,6 +9,7 @@ mod check;
 mod cli;
 #[cfg(feature = "demo")]
 pub mod demo;
+mod explain;
 mod serve;
 pub mod status;
 mod terminal;

@@ -67,7 +67,7 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
                 "Vault has issued none that can be used (VAULT_PKI_MOUNT, VAULT_PKI_ROLE)"
             }
         });
-        let age = Arc::new(age);
+        let (age, labels) = (Arc::new(age), Arc::new(labels));
         admin::Sources {
             source_age: Arc::new({
                 let age = age.clone();
@@ -79,8 +79,19 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
             record_age: Arc::new(move || age().record_age),
             statuses: Arc::new(move || statuses.iter().map(StatusCell::current).collect()),
             problems: Arc::new(move || problems.current()),
+            explainer: Arc::new({
+                let (states, labels) = (states.clone(), labels.clone());
+                move || {
+                    let (states, labels) = (states.clone(), labels.clone());
+                    Box::pin(async move {
+                        let state = states.published().await?;
+                        let make = move || labels::Explainer::new(&labels, state);
+                        Some(Box::new(make) as admin::MakeExplainer)
+                    })
+                }
+            }),
             balancer: Arc::new({
-                let (registry, labels) = (registry.clone(), Arc::new(labels));
+                let registry = registry.clone();
                 move || {
                     let (states, labels) = (states.clone(), labels.clone());
                     let registry = registry.clone();

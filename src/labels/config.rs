@@ -1,6 +1,7 @@
 //! The groups and apps that are served, and the spelling of their labels.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -84,6 +85,19 @@ impl Config {
     pub(super) fn answers_challenges(&self, app: &AppId, index: usize) -> bool {
         let acme = self.acme.as_ref();
         acme.is_some_and(|port| port.is(app, index))
+    }
+}
+
+impl fmt::Display for Groups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("every group"),
+            Self::Named(groups) if groups.is_empty() => f.write_str("no group"),
+            Self::Named(groups) => {
+                let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+                f.write_str(&groups.join(", "))
+            }
+        }
     }
 }
 

@@ -19,6 +19,14 @@ struct Member {
     labels: ReadLabels,
 }
 
+/// The apps of a group that serve together.
+pub(super) struct GroupDecision {
+    /// The app whose labels and ports count.
+    pub(super) leader: AppId,
+    /// The apps whose tasks may get requests, the leader among them.
+    pub(super) joined: Vec<AppId>,
+}
+
 impl Intents {
     /// The intents of a group in the state `after`: that of the id under which it is served, and those
     /// of its apps, which have no services of their own. None for an id that has none.
@@ -28,20 +36,9 @@ impl Intents {
         group: &AppId,
     ) -> BTreeMap<AppId, Option<ReadIntent>> {
         let served_as = self.groups.served_as(group);
-        let known = self.known_labels(served_as);
-        let apps = self.groups.apps(group);
-        let apps = apps.filter_map(|id| after.apps().get(id));
-        let members: Vec<Member> = apps
-            .map(|app| self.contested.without_displaced(after, app))
-            .map(|app| Member {
-                labels: read(&self.config, app.app(), &self.assigned, Some(&known)),
-                app,
-            })
-            .collect();
+        let members = self.members(after, group);
         let mut intents = BTreeMap::from([(served_as.clone(), None)]);
-        let grouped: Vec<GroupedApp<'_>> = members.iter().map(|it| self.grouped(it)).collect();
-        let leader = merge(&grouped).map(|merged| merged.leader);
-        let Some(leader) = members.iter().find(|it| Some(it.id()) == leader.as_ref()) else {
+        let Some(leader) = self.leader(&members) else {
             return intents;
         };
         let (services, found) = self.group_services(after, served_as, &members, leader);
@@ -75,6 +72,36 @@ impl Intents {
         }
         together.problems = problems.into();
         intents
+    }
+
+    /// The decision about a group in the state `after`; none without an app.
+    pub(super) fn decision(&self, after: &State, group: &AppId) -> Option<GroupDecision> {
+        let members = self.members(after, group);
+        let leader = self.leader(&members)?;
+        let joined = members.iter().filter(|it| self.joins(it, leader));
+        Some(GroupDecision {
+            leader: leader.id().clone(),
+            joined: joined.map(|it| it.id().clone()).collect(),
+        })
+    }
+
+    fn members(&self, after: &State, group: &AppId) -> Vec<Member> {
+        let known = self.known_labels(self.groups.served_as(group));
+        let apps = self.groups.apps(group);
+        let apps = apps.filter_map(|id| after.apps().get(id));
+        apps.map(|app| self.contested.without_displaced(after, app))
+            .map(|app| Member {
+                labels: read(&self.config, app.app(), &self.assigned, Some(&known)),
+                app,
+            })
+            .collect()
+    }
+
+    /// The app whose labels count.
+    fn leader<'a>(&self, members: &'a [Member]) -> Option<&'a Member> {
+        let grouped: Vec<GroupedApp<'_>> = members.iter().map(|it| self.grouped(it)).collect();
+        let leader = merge(&grouped)?.leader;
+        members.iter().find(|it| *it.id() == leader)
     }
 
     fn grouped<'a>(&self, member: &'a Member) -> GroupedApp<'a> {

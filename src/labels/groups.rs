@@ -108,6 +108,11 @@ impl DeploymentGroups {
         known.apps.insert(app.clone());
     }
 
+    /// The group of an app, if it is in one.
+    pub(super) fn of_app(&self, app: &AppId) -> Option<&AppId> {
+        self.of_apps.get(app)
+    }
+
     /// The apps of a group, by id.
     pub(super) fn apps(&self, group: &AppId) -> impl Iterator<Item = &AppId> {
         self.groups

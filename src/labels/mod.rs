@@ -15,6 +15,8 @@ mod checked_port;
 mod config;
 mod draft;
 mod endpoint_labels;
+mod explained;
+mod explanation;
 mod family;
 mod frontend_text;
 mod group_intents;
@@ -46,6 +48,11 @@ mod traefik;
 mod traefik_rule;
 
 pub use config::{Config, Groups, ServicePorts, TaskConnections};
+pub use explained::{
+    ExplainedApp, ExplainedGroup, ExplainedHost, ExplainedPort, ExplainedTask, OutOfService,
+    PortOfApp,
+};
+pub use explanation::Explainer;
 pub use intents::{ChangedIntents, Intents};
 pub use manual::{names, table};
 pub use report::misspelt_group;

@@ -178,8 +178,40 @@ pub(super) fn read(
     }
 }
 
+/// The reason for which the port at `index` is not served, in words; none if its definition and labels
+/// ask for it.
+pub(super) fn why_unserved(config: &Config, app: &App, index: usize) -> Option<String> {
+    if config.is_framework(&app.id) {
+        return Some("its app is the one that runs the edge itself (FRAMEWORK_NAME)".to_owned());
+    }
+    let of_single_ports = EndpointLabels::of(config, app);
+    let app = of_single_ports.app(app);
+    let port = app.layout.ports.get(index)?;
+    let labels = SupportedLabels::of(config, app);
+    let in_app_group = selection::is_in_group(config, &labels.of_app);
+    let own = labels.by_port.get(index).map_or(&[][..], |port| &port.own);
+    let prefix = &config.label_prefix;
+    if !selection::is_port_in_group(config, own, in_app_group) {
+        let named = selection::group(own).or_else(|| selection::group(&labels.of_app));
+        let named = named.map_or_else(
+            || format!("no label {prefix}_GROUP names its group"),
+            |named| format!("its group is {}", shown(named)),
+        );
+        return Some(format!("{named}, and this daemon serves {}", config.groups));
+    }
+    if !selection::is_enabled(config, own) {
+        let key = format!("{prefix}_{index}_ENABLED");
+        return Some(match config.strict {
+            true => format!("STRICT_MODE serves no port without {key}=true"),
+            false => format!("{key} is not true"),
+        });
+    }
+    let unroutable = unroutable(&app.layout, port).map(str::to_owned);
+    unroutable.or_else(|| unnamable(&app.id, index).map(|problem| problem.message))
+}
+
 /// The service port that a definition gives the port at `index`.
-fn definition_port(app: &App, index: usize) -> Option<u16> {
+pub(super) fn definition_port(app: &App, index: usize) -> Option<u16> {
     let port = app.layout.ports.get(index)?;
     port.service_port.filter(|number| *number > 0)
 }

@@ -149,7 +149,8 @@ fn servers(state: &State, apps: &[&AppState], service: &Service) -> Vec<ServedTa
     servers
 }
 
-fn rank_of(addresses: &RankedAddresses, address: SocketAddr) -> Option<Rank> {
+/// The rank of an address, if it is among these.
+pub(super) fn rank_of(addresses: &RankedAddresses, address: SocketAddr) -> Option<Rank> {
     let ranks = [
         (addresses.first(), Rank::First),
         (addresses.behind(), Rank::Behind),

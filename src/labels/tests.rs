@@ -27,6 +27,7 @@ use crate::state::reduce;
 use crate::state::testing::checks;
 
 mod checks;
+mod explained;
 mod guards;
 
 pub(super) fn config() -> Config {

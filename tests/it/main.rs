@@ -31,6 +31,8 @@ mod demo;
 #[cfg(test)]
 mod edge_limits;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod hostile_labels;

@@ -7,7 +7,7 @@ use super::text;
 use crate::admin::balancer_page::BalancerPage;
 use crate::admin::page_body::PageBody;
 use crate::admin::problem_page::ProblemFilter;
-use crate::admin::query::{Parameter, Query};
+use crate::admin::query::{NamePattern, Parameter, Query};
 use crate::admin::row_page;
 use crate::admin::snapshot_page::Filter;
 
@@ -24,6 +24,8 @@ pub(super) enum Page {
     Proxies(Query),
     /// The latest changes of apps.
     Changes(Query),
+    /// The outcome of the app of this id.
+    Explain(String),
     RejectedPeers,
     /// A page of marathon-lb's.
     Balancer(BalancerPage),
@@ -69,6 +71,15 @@ impl Page {
             }
             "/proxies" => Self::Proxies(parameters(row_page::PARAMETERS)?),
             "/changes" => Self::Changes(parameters(&[Parameter::Since, Parameter::App])?),
+            "/explain" => {
+                let query = parameters(&[Parameter::App])?;
+                let Some(NamePattern::Exact(app)) = query.app.filter(|app| !app.least().is_empty())
+                else {
+                    let missing = "name one app: /explain?app=/shop/web";
+                    return Err(PageRefusal::BadQuery(missing.to_owned()));
+                };
+                Self::Explain(app)
+            }
             "/rejected_peers" => Self::RejectedPeers,
             "/haproxy" if is_statistics(query.unwrap_or_default()) => {
                 Self::Balancer(BalancerPage::Statistics)
@@ -91,6 +102,7 @@ impl Page {
             | Self::Problems(_)
             | Self::Proxies(_)
             | Self::Changes(_)
+            | Self::Explain(_)
             | Self::RejectedPeers
             | Self::Balancer(_)
             | Self::ProcessIds => ("GET, HEAD", method == Method::GET || method == Method::HEAD),
@@ -115,6 +127,7 @@ impl Page {
             | Self::Problems(_)
             | Self::Proxies(_)
             | Self::Changes(_)
+            | Self::Explain(_)
             | Self::RejectedPeers
             | Self::Balancer(_)
             | Self::ProcessIds

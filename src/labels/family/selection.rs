@@ -38,7 +38,7 @@ pub(crate) const FAMILY: Family = Family {
 
 /// True if labels of the whole app put it into a group that is served, or every app is served.
 pub(crate) fn is_in_group(config: &Config, of_app: &[SupportedLabel<'_>]) -> bool {
-    config.groups.take(value_of(of_app, GROUP))
+    config.groups.take(group(of_app))
 }
 
 /// True if this label puts its port into a group that is served.
@@ -69,16 +69,33 @@ pub(crate) fn is_wanted(
     own: &[SupportedLabel<'_>],
     is_app_in_group: bool,
 ) -> bool {
-    let is_in_group = match value_of(own, GROUP) {
+    is_port_in_group(config, own, is_app_in_group) && is_enabled(config, own)
+}
+
+/// True if a port with these labels is in a group that is served.
+pub(crate) fn is_port_in_group(
+    config: &Config,
+    own: &[SupportedLabel<'_>],
+    is_app_in_group: bool,
+) -> bool {
+    match group(own) {
         Some(groups) => config.groups.take(Some(groups)),
         None => is_app_in_group,
-    };
+    }
+}
+
+/// True if a port with these labels is switched on.
+pub(crate) fn is_enabled(config: &Config, own: &[SupportedLabel<'_>]) -> bool {
     let mut enabled = own.iter().filter(|label| label.label.name == ENABLED);
-    let is_enabled = match enabled.next() {
+    match enabled.next() {
         Some(label) => label.text.is_true(),
         None => !config.strict,
-    };
-    is_in_group && is_enabled
+    }
+}
+
+/// The groups that these labels of an app or a port name.
+pub(crate) fn group<'a>(labels: &[SupportedLabel<'a>]) -> Option<&'a str> {
+    value_of(labels, GROUP)
 }
 
 fn value_of<'a>(labels: &[SupportedLabel<'a>], name: &str) -> Option<&'a str> {

@@ -8,8 +8,10 @@ use super::sources_in;
 /// Every room: a module at the top of `src/`, or one inside it whose walls differ. The paths of ours
 /// that it may use besides itself, each with all below it (`*` is everything), and its bans.
 const ROOMS: &str = "
-admin       | labels::Rank labels::ServedPort labels::ServedTask metrics                      |
-            | net::source_status net::throttle snapshot state::problem                       |
+admin       | labels::ExplainedApp labels::ExplainedGroup labels::ExplainedHost              |
+            | labels::ExplainedPort labels::ExplainedTask labels::Explainer                  |
+            | labels::PortOfApp labels::Rank labels::ServedPort labels::ServedTask metrics   |
+            | net::source_status net::throttle snapshot state::app::AppId state::problem     |
 authz       | intent metrics net::blocking server state::app state::problem                  |
 changes     | net::clock pipeline::AppliedStep pipeline::StepObserver state                  | requests envoy
 changes::compare | intent state                                                             | io clock chance logs json envoy
