@@ -254,8 +254,10 @@ impl Projection {
                 }
             }
         }
-        let inserted = settled.hosts.len();
-        self.snapshot.compact(Kind::VirtualHost, inserted);
+        if !settled.hosts.is_empty() {
+            self.snapshot
+                .compact(Kind::VirtualHost, settled.hosts.len());
+        }
         for (table, differs) in RouteTable::ALL.into_iter().zip(settled.tables) {
             if differs {
                 let virtual_hosts = self.snapshot.index(Kind::VirtualHost);
