@@ -405,7 +405,6 @@ mod tests {
 
     use super::*;
     use crate::intent::observer::Publication;
-    use crate::intent::path::PathRules;
     use crate::labels::{self, Groups};
     use crate::resources;
     use crate::snapshot::cell::{Interest, Reader, cell};
@@ -424,17 +423,7 @@ mod tests {
     pub(super) fn bench(sources: Vec<Source>) -> Bench {
         let (publisher, reader) = cell();
         let groups = ["external".to_owned()].into();
-        let labels = labels::Config {
-            groups: Groups::Named(groups),
-            label_prefix: "HAPROXY".to_owned(),
-            strict: false,
-            use_health: true,
-            framework_name: None,
-            acme: None,
-            paths: PathRules::default(),
-            ports: labels::ServicePorts::default(),
-            tasks: labels::TaskConnections::default(),
-        };
+        let labels = labels::Config::usual(Groups::Named(groups));
         let pipeline = Pipeline::new(
             Config::default(),
             state_after([]),

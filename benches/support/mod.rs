@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use marathon_envoy::intent::path::PathRules;
 use marathon_envoy::labels::{self, Groups};
 use marathon_envoy::pipeline::Projector;
 use marathon_envoy::resources;
@@ -76,17 +75,7 @@ impl Edge {
 
 /// Configuration of an edge that serves the group `external`.
 pub(crate) fn labels_config() -> labels::Config {
-    labels::Config {
-        groups: Groups::Named(["external".to_owned()].into()),
-        label_prefix: "HAPROXY".to_owned(),
-        strict: false,
-        use_health: true,
-        framework_name: None,
-        acme: None,
-        paths: PathRules::default(),
-        ports: labels::ServicePorts::default(),
-        tasks: labels::TaskConnections::default(),
-    }
+    labels::Config::usual(Groups::Named(["external".to_owned()].into()))
 }
 
 /// A task of one app, in the middle of all, stops serving or serves again.

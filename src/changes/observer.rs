@@ -102,7 +102,6 @@ fn change(step: &AppliedStep<'_>, app: Option<AppId>, phrases: Vec<Phrase>) -> C
 mod tests {
     use super::*;
     use crate::changes::connect;
-    use crate::intent::path::PathRules;
     use crate::labels::{self, Groups};
     use crate::metrics::Metrics;
     use crate::pipeline::{Config, Pipeline, Projector};
@@ -126,17 +125,7 @@ mod tests {
     /// The changes of these batches of events, each published for itself: app, text and cause.
     async fn changes(batches: Vec<Vec<Event>>) -> Vec<(String, String, String)> {
         let (publisher, _reader) = cell();
-        let labels = labels::Config {
-            groups: Groups::Named(["external".to_owned()].into()),
-            label_prefix: "HAPROXY".to_owned(),
-            strict: false,
-            use_health: true,
-            framework_name: None,
-            acme: None,
-            paths: PathRules::default(),
-            ports: labels::ServicePorts::default(),
-            tasks: labels::TaskConnections::default(),
-        };
+        let labels = labels::Config::usual(Groups::Named(["external".to_owned()].into()));
         let connections = connect();
         let pipeline = Pipeline::new(
             Config::default(),

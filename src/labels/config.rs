@@ -74,6 +74,22 @@ pub enum Groups {
 }
 
 impl Config {
+    /// The usual one for these groups: marathon-lb's prefix, health checks decide, and nothing is
+    /// configured besides.
+    pub fn usual(groups: Groups) -> Self {
+        Self {
+            groups,
+            label_prefix: USUAL_PREFIX.to_owned(),
+            strict: false,
+            use_health: true,
+            framework_name: None,
+            acme: None,
+            paths: PathRules::default(),
+            ports: ServicePorts::default(),
+            tasks: TaskConnections::default(),
+        }
+    }
+
     /// True if this app is the one that is never served, named with or without its leading slash.
     pub(super) fn is_framework(&self, app: &AppId) -> bool {
         let plain = |id: &AppId| id.as_str().trim_start_matches('/').to_owned();

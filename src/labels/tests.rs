@@ -32,15 +32,8 @@ mod guards;
 
 pub(super) fn config() -> Config {
     Config {
-        groups: Groups::Named(["external".to_owned()].into()),
-        label_prefix: "HAPROXY".to_owned(),
-        strict: false,
-        use_health: true,
-        framework_name: None,
         acme: AcmePort::new("acme", 1),
-        paths: PathRules::default(),
-        ports: ServicePorts::default(),
-        tasks: TaskConnections::default(),
+        ..Config::usual(Groups::Named(["external".to_owned()].into()))
     }
 }
 

@@ -131,17 +131,7 @@ fn again(world: &World, keys: PrivateKeys) -> World {
 }
 
 fn label_config() -> labels::Config {
-    labels::Config {
-        groups: Groups::All,
-        label_prefix: "HAPROXY".to_owned(),
-        strict: false,
-        use_health: true,
-        framework_name: None,
-        acme: None,
-        paths: crate::intent::path::PathRules::default(),
-        ports: labels::ServicePorts::default(),
-        tasks: labels::TaskConnections::default(),
-    }
+    labels::Config::usual(Groups::All)
 }
 
 fn snapshot(state: &State) -> Snapshot {

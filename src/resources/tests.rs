@@ -38,15 +38,8 @@ use crate::state::{self, State, reduce};
 
 pub(crate) fn label_config() -> labels::Config {
     labels::Config {
-        groups: Groups::Named(["external".to_owned()].into()),
-        label_prefix: "HAPROXY".to_owned(),
-        strict: false,
-        use_health: true,
-        framework_name: None,
         acme: AcmePort::new("g/a", 0),
-        paths: PathRules::default(),
-        ports: labels::ServicePorts::default(),
-        tasks: labels::TaskConnections::default(),
+        ..labels::Config::usual(Groups::Named(["external".to_owned()].into()))
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::LazyLock;
 
 use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
 use marathon_envoy::intent::AcmePort;
-use marathon_envoy::intent::path::PathRules;
 use marathon_envoy::labels::{self, Groups};
 use marathon_envoy::marathon::translate;
 use marathon_envoy::metrics::Metrics;
@@ -68,20 +67,14 @@ fn good(number: u16) -> Value {
 /// What apps become, with listeners at this address.
 fn projected(apps: &[Value], address: Ipv4Addr) -> Projector {
     let labels = labels::Config {
-        groups: Groups::Named(["external".to_owned()].into()),
-        label_prefix: "HAPROXY".to_owned(),
-        strict: false,
-        use_health: true,
-        framework_name: None,
         acme: AcmePort::new("marathon-acme", 0),
-        paths: PathRules::default(),
         ports: labels::ServicePorts {
             address: Some(address.into()),
             by_app_id: true,
             ask_for_logins: true,
             assigned: None,
         },
-        tasks: labels::TaskConnections::default(),
+        ..labels::Config::usual(Groups::Named(["external".to_owned()].into()))
     };
     let listen = |port| SocketAddr::from((address, port));
     let resources = resources::Config {

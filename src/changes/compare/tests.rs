@@ -1,7 +1,6 @@
 //! Steps of one app, and the phrases for them.
 
 use super::*;
-use crate::intent::path::PathRules;
 use crate::labels::{self, Groups};
 use crate::pipeline::Projector;
 use crate::resources;
@@ -22,17 +21,7 @@ fn web(of_ports: &[(&str, &str)]) -> App {
 }
 
 fn projected(state: &State) -> Projector {
-    let config = labels::Config {
-        groups: Groups::Named(["external".to_owned()].into()),
-        label_prefix: "HAPROXY".to_owned(),
-        strict: false,
-        use_health: true,
-        framework_name: None,
-        acme: None,
-        paths: PathRules::default(),
-        ports: labels::ServicePorts::default(),
-        tasks: labels::TaskConnections::default(),
-    };
+    let config = labels::Config::usual(Groups::Named(["external".to_owned()].into()));
     Projector::full(config, resources::Config::default(), state)
 }
 

@@ -8,7 +8,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
-use marathon_envoy::intent::path::PathRules;
 use marathon_envoy::labels::{self, Groups};
 use marathon_envoy::marathon::translate;
 use marathon_envoy::pipeline::Projector;
@@ -326,17 +325,7 @@ fn the_app_is_what_its_agent_can_start_and_what_the_daemon_serves() {
 
     let group = &compose.service(DAEMON).environment["HAPROXY_GROUP"];
     let mut projection = Projector::new(
-        labels::Config {
-            groups: Groups::Named([group.clone()].into()),
-            label_prefix: "HAPROXY".to_owned(),
-            strict: false,
-            use_health: true,
-            framework_name: None,
-            acme: None,
-            paths: PathRules::default(),
-            ports: labels::ServicePorts::default(),
-            tasks: labels::TaskConnections::default(),
-        },
+        labels::Config::usual(Groups::Named([group.clone()].into())),
         resources::Config::default(),
     );
     // As Marathon lists it: with the tasks that it was asked for.

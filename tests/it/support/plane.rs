@@ -202,15 +202,8 @@ impl Plane {
         };
         tune(&mut config);
         let intents = labels::Config {
-            groups: Groups::All,
-            label_prefix: "HAPROXY".to_owned(),
-            strict: false,
-            use_health: true,
-            framework_name: None,
-            acme: None,
             paths: config.normalisation.paths,
-            ports: labels::ServicePorts::default(),
-            tasks: labels::TaskConnections::default(),
+            ..labels::Config::usual(Groups::All)
         };
         let projection = Projector::full(intents, config, &state);
         let snapshot = projection.snapshot().clone();
