@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use sim::marathon::{self, Cluster};
-use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::support::app;
@@ -58,15 +57,7 @@ async fn an_operator_is_told_why_an_app_gets_no_requests() {
     for definition in [web, rival, foreign, resting] {
         marathon.create_app(definition).await.unwrap();
     }
-    let folder = TempDir::new().unwrap();
-    let socket = folder.path().join("xds.sock");
-    let flags = vec![
-        format!("--marathon={}", marathon.urls().join(",")),
-        format!("--xds-listen=unix:{}", socket.display()),
-        "--admin-listen=127.0.0.1:0".to_owned(),
-        "--log-format=json".to_owned(),
-    ];
-    let mut program = Program::new(folder, flags);
+    let mut program = Program::following(&marathon, Vec::new());
     let (child, admin) = program.start().await;
 
     let served = [

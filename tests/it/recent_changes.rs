@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use sim::marathon::{self, Cluster};
-use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::support::app;
@@ -17,15 +16,7 @@ async fn daemon() -> (Cluster, Program, tokio::process::Child, SocketAddr) {
     let web = app("/web", "a.test", 2);
     marathon.create_app(web).await.unwrap();
     marathon.settled("/web", 2).await.unwrap();
-    let folder = TempDir::new().unwrap();
-    let socket = folder.path().join("xds.sock");
-    let flags = vec![
-        format!("--marathon={}", marathon.urls().join(",")),
-        format!("--xds-listen=unix:{}", socket.display()),
-        "--admin-listen=127.0.0.1:0".to_owned(),
-        "--log-format=json".to_owned(),
-    ];
-    let mut program = Program::new(folder, flags);
+    let mut program = Program::following(&marathon, Vec::new());
     let (child, admin) = program.start().await;
     (marathon, program, child, admin)
 }

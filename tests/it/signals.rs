@@ -48,14 +48,7 @@ impl Bench {
             .create_app(app("/web", "web.test", 1))
             .await
             .unwrap();
-        let mut all = vec![
-            format!("--marathon={}", marathon.urls().join(",")),
-            "--xds-listen=127.0.0.1:0".to_owned(),
-            "--admin-listen=127.0.0.1:0".to_owned(),
-            "--log-format=json".to_owned(),
-        ];
-        all.extend(flags);
-        let mut program = Program::new(TempDir::new().unwrap(), all);
+        let mut program = Program::following(&marathon, flags);
         let (child, admin) = program.start().await;
         let bench = Self {
             marathon,

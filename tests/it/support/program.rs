@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
 use marathon_envoy::commands::demo::control_plane;
+use sim::marathon::Cluster;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -28,6 +29,18 @@ impl Program {
             folder,
             runs: 0,
         }
+    }
+
+    /// One that follows a Marathon, on free ports, with these flags besides.
+    pub(crate) fn following(marathon: &Cluster, flags: Vec<String>) -> Self {
+        let mut all = vec![
+            format!("--marathon={}", marathon.urls().join(",")),
+            "--xds-listen=127.0.0.1:0".to_owned(),
+            "--admin-listen=127.0.0.1:0".to_owned(),
+            "--log-format=json".to_owned(),
+        ];
+        all.extend(flags);
+        Self::new(TempDir::new().unwrap(), all)
     }
 
     fn printed(&self, what: &str, run: usize) -> PathBuf {
