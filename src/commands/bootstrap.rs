@@ -43,7 +43,7 @@ pub struct BootstrapArguments {
     envoy_admin: SocketAddr,
 
     /// Most connections of clients to one Envoy, on all of its listeners together: as marathon-lb's
-    /// `maxconn`. Those beyond are closed at once.
+    /// `maxconn`. Those beyond are closed at once. Envoys with `rest-v2` have no such limit.
     #[arg(long, value_name = "COUNT", default_value_t = MAX_CONNECTIONS)]
     max_connections: NonZeroU32,
 
